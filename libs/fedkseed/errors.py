@@ -1,0 +1,133 @@
+"""The error tree: one class per reaction of the caller, each with the exit code of the command.
+
+    FedkseedError                     1   anything we foresaw
+    ├── SettingError                 10   a setting is unknown, missing or out of range
+    ├── FileError                    11   a file cannot be read or written
+    ├── DataError                    20   a data file cannot be used
+    │   ├── EmptyData                21   it holds no example
+    │   ├── MalformedData            22   a line is not what it should be
+    │   └── ClientWithoutExamples    23   a client would have nothing to train on
+    ├── BaseError                    30   a base model cannot be used
+    │   ├── BaseMissing              31   it cannot be found or loaded
+    │   ├── BaseMismatch             32   its tensors are not those of the genesis
+    │   └── SupportMismatch          33   the support is missing or not the one of the genesis
+    ├── ArtifactError                40   a ledger artifact cannot be used
+    │   ├── ArtifactUnreadable       41   it is truncated or not an artifact
+    │   └── ArtifactAltered          42   its digests do not match its contents
+    ├── DecodeError                  50   bytes are not a message (sent to the dead letters)
+    └── LedgerError                  60   the ledger refuses a change
+        ├── GenesisMismatch          61   it belongs to another federation
+        └── UnknownVersion           62   a version it does not hold was asked for
+
+A message is one line that names the setting, file, line or tensor at fault.
+"""
+
+from typing import ClassVar
+
+
+class FedkseedError(Exception):
+    """Base of every error that fedkseed raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class SettingError(FedkseedError):
+    """A setting is unknown, missing or out of range; the message names it."""
+
+    exit_code = 10
+
+
+class FileError(FedkseedError):
+    """A file cannot be read or written; the message names it."""
+
+    exit_code = 11
+
+
+class DataError(FedkseedError):
+    """A data file cannot be used."""
+
+    exit_code = 20
+
+
+class EmptyData(DataError):
+    """A data file holds no example."""
+
+    exit_code = 21
+
+
+class MalformedData(DataError):
+    """A line of a data file is not what it should be; the message names the line."""
+
+    exit_code = 22
+
+
+class ClientWithoutExamples(DataError):
+    """A client would have nothing to train on."""
+
+    exit_code = 23
+
+
+class BaseError(FedkseedError):
+    """A base model cannot be used."""
+
+    exit_code = 30
+
+
+class BaseMissing(BaseError):
+    """A base model cannot be found or loaded."""
+
+    exit_code = 31
+
+
+class BaseMismatch(BaseError):
+    """The tensors of a base model are not those of the genesis."""
+
+    exit_code = 32
+
+
+class SupportMismatch(BaseError):
+    """A support is missing, or is not the one of the genesis."""
+
+    exit_code = 33
+
+
+class ArtifactError(FedkseedError):
+    """A ledger artifact cannot be used."""
+
+    exit_code = 40
+
+
+class ArtifactUnreadable(ArtifactError):
+    """A file is truncated or is no ledger artifact."""
+
+    exit_code = 41
+
+
+class ArtifactAltered(ArtifactError):
+    """The digests of an artifact do not match its contents."""
+
+    exit_code = 42
+
+
+class DecodeError(FedkseedError):
+    """Bytes are not a message of the wire format."""
+
+    exit_code = 50
+
+
+class LedgerError(FedkseedError):
+    """The ledger refuses a change."""
+
+    exit_code = 60
+
+
+class GenesisMismatch(LedgerError):
+    """The ledger belongs to another federation."""
+
+    exit_code = 61
+
+
+class UnknownVersion(LedgerError):
+    """A version was asked for that the ledger does not hold."""
+
+    exit_code = 62
