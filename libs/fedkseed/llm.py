@@ -1,0 +1,225 @@
+"""The language model: loading a base, the dtype to compute in, and the objectives that training and scoring share.
+
+Rules kept here: batches are padded on the right, where a causal model never looks, so no mask is needed; hidden states
+are gathered before the output embedding, so logits exist only where they are read.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import transformers
+from torch.nn import functional
+from transformers.pytorch_utils import Conv1D
+
+from fedkseed.errors import BaseMissing, SettingError
+from fedkseed.federation import LabelWords, Objective, Response
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """One example as tokens: the logits at reads[i] are to predict targets[i]."""
+
+    tokens: tuple[int, ...]
+    reads: tuple[int, ...]
+    targets: tuple[int, ...]
+
+
+class Task(Protocol):
+    """An objective bound to a tokenizer."""
+
+    def encode(self, example: Mapping[str, Any]) -> Encoded:
+        """Turn an example into tokens."""
+
+    def losses(self, model: torch.nn.Module, batch: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Loss and hit (1 where the best answer was the target) of every target, shapes (targets,)."""
+
+
+def load_base(base: str | Path) -> tuple[transformers.PreTrainedModel, Any]:
+    """Load a causal language model in its stored dtype, with its tokenizer.
+
+    Raises:
+        BaseMissing: it cannot be found or loaded.
+    """
+    try:
+        model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype="auto")
+        tokenizer = transformers.AutoTokenizer.from_pretrained(base)
+    except (OSError, ValueError, KeyError) as error:
+        raise BaseMissing(f"base model {base}: {str(error).splitlines()[0]}") from error
+    model.train(False)
+    return model, tokenizer
+
+
+def compute_dtype() -> torch.dtype:
+    """The dtype that forward passes are fast in on this machine: bfloat16 where the processor multiplies it natively."""
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    features = torch.cpu.get_capabilities()
+    return torch.bfloat16 if features.get("amx_bf16") or features.get("avx512_bf16") or features.get("bf16") else torch.float32
+
+
+def compute_in_(model: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Let a model compute in a dtype, its one-dimensional parameters staying float32.
+
+    Norm weights and biases are large beside a perturbation: rounded to 16 bits they would swallow it. Their modules
+    return what the matrices after them take.
+    """
+    for module in model.modules():
+        for parameter in module.parameters(recurse=False):
+            parameter.data = parameter.data.to(torch.float32 if parameter.dim() == 1 else dtype)
+        if dtype != torch.float32 and any(p.dim() == 1 for p in module.parameters(recurse=False)):
+            _return_as_(module, dtype)
+
+
+def _return_as_(module: Any, dtype: torch.dtype) -> None:
+    """Let a module with float32 vectors return another dtype; a bias is added after the product, in float32."""
+    kind = type(module)
+    if issubclass(kind, torch.nn.Linear):
+        module.forward = lambda x: (functional.linear(x, module.weight) + module.bias).to(dtype)
+    elif issubclass(kind, Conv1D):
+        module.forward = lambda x: (x @ module.weight + module.bias).to(dtype)
+    else:
+        module.register_forward_hook(lambda _module, _args, output: output.to(dtype))
+
+
+def bind(objective: Objective, tokenizer: Any) -> Task:
+    """Bind an objective to the tokenizer of its base.
+
+    Raises:
+        SettingError: two label words start with the same token, or a chat template is wanted and there is none.
+    """
+    match objective:
+        case LabelWords():
+            return LabelWordsTask(objective, tokenizer)
+        case Response():
+            return ResponseTask(objective, tokenizer)
+
+
+class LabelWordsTask:
+    """Cross-entropy over the label words at the end of the prompt."""
+
+    def __init__(self, objective: LabelWords, tokenizer: Any) -> None:
+        self._tokenizer, self._limit = tokenizer, objective.max_tokens
+        self._head, self._tail = objective.template.split("{text}", 1)
+        self._words = [_tokens(tokenizer, word)[0] for word in objective.words]
+        if len(set(self._words)) < len(self._words):
+            raise SettingError(f"objective.words: {list(objective.words)} do not differ in their first token")
+
+    def encode(self, example: Mapping[str, Any]) -> Encoded:
+        """Fill the template; a long text loses its end, never the words after it."""
+        tail = _tokens(self._tokenizer, self._tail) if self._tail else []
+        head = self._tokenizer(self._head + example["text"])["input_ids"][: max(1, self._limit - len(tail))]
+        return Encoded(tokens=(*head, *tail), reads=(len(head) + len(tail) - 1,), targets=(int(example["label"]),))
+
+    def losses(self, model: torch.nn.Module, batch: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Loss and hit of every example, shapes (batch,)."""
+        logits, targets = read_logits(model, batch)
+        return _score(logits[:, self._words], targets)
+
+
+class ResponseTask:
+    """Language-model loss over the response's tokens and the end of the text, the prompt masked."""
+
+    def __init__(self, objective: Response, tokenizer: Any) -> None:
+        self._tokenizer, self._template, self._limit = tokenizer, objective.template, objective.max_tokens
+        if self._template == "chat" and not tokenizer.chat_template:
+            raise SettingError("objective.template: this base has no chat template; give a text that contains {prompt}")
+
+    def encode(self, example: Mapping[str, Any]) -> Encoded:
+        """Prompt and response; a long response loses its end, a long prompt its beginning."""
+        response = [*_tokens(self._tokenizer, example["response"]), self._tokenizer.eos_token_id][: self._limit - 1]
+        prompt = self.prompt(example)[-(self._limit - len(response)) :]
+        reads = range(len(prompt) - 1, len(prompt) + len(response) - 1)
+        return Encoded(tokens=(*prompt, *response), reads=tuple(reads), targets=tuple(response))
+
+    def prompt(self, example: Mapping[str, Any]) -> list[int]:
+        """The tokens before the response."""
+        if self._template != "chat":
+            tokens: list[int] = self._tokenizer(self._template.format(prompt=example["prompt"]))["input_ids"]
+            return tokens
+        turn = [{"role": "user", "content": example["prompt"]}]
+        encoded = self._tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=True)
+        return list(encoded["input_ids"])
+
+    def losses(self, model: torch.nn.Module, batch: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Loss and hit of every response token, shapes (tokens,)."""
+        return _score(*read_logits(model, batch))
+
+
+def read_logits(model: torch.nn.Module, batch: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits where they are read, float32 (reads, vocabulary), and the targets, int64 (reads,)."""
+    width = max(len(encoded.tokens) for encoded in batch)
+    tokens = torch.tensor([[*encoded.tokens, *([0] * (width - len(encoded.tokens)))] for encoded in batch])
+    rows = torch.tensor([row for row, encoded in enumerate(batch) for _ in encoded.reads])
+    columns = torch.tensor([column for encoded in batch for column in encoded.reads])
+    targets = torch.tensor([target for encoded in batch for target in encoded.targets])
+    with _gathering(model, rows, columns):
+        logits = model(input_ids=tokens, use_cache=False).logits
+    return logits[:, 0].float(), targets
+
+
+@contextmanager
+def _gathering(model: Any, rows: torch.Tensor, columns: torch.Tensor) -> Iterator[None]:
+    """Let the output embedding see only hidden[rows, columns]: whatever a model does to its logits still happens."""
+    hook = model.get_output_embeddings().register_forward_pre_hook(lambda _, args: (args[0][rows, columns][:, None],))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _score(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return functional.cross_entropy(logits, targets, reduction="none"), (logits.argmax(-1) == targets).float()
+
+
+def _tokens(tokenizer: Any, text: str) -> list[int]:
+    tokens: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return tokens
+
+
+@torch.inference_mode()
+def mean_loss(model: torch.nn.Module, task: Task, batch: Sequence[Encoded]) -> float:
+    """Mean loss of a batch, in one forward pass."""
+    return float(task.losses(model, batch)[0].mean())
+
+
+@torch.inference_mode()
+def score(model: torch.nn.Module, task: Task, examples: Sequence[Encoded], batch: int) -> dict[str, float]:
+    """Mean loss and accuracy over all targets of held-out examples; batches hold examples of like length."""
+    ordered = sorted(examples, key=lambda encoded: len(encoded.tokens))
+    results = [task.losses(model, ordered[i : i + batch]) for i in range(0, len(ordered), batch)]
+    losses, hits = (torch.cat(column) for column in zip(*results, strict=True))
+    return {"loss": float(losses.double().mean()), "accuracy": float(hits.double().mean())}
+
+
+def passages(tokenizer: Any, text: str, count: int, length: int, generator: np.random.Generator) -> list[list[int]]:
+    """Passages of so many tokens from anywhere in a text; none when it is too short."""
+    found = []
+    for start in generator.integers(0, max(1, len(text) - 8 * length), count):
+        tokens = _tokens(tokenizer, text[start : start + 8 * length])[:length]  # a token is rarely longer than 8 characters
+        if len(tokens) == length:
+            found.append(tokens)
+    return found
+
+
+def text_loss(model: Any, batch: Sequence[Sequence[int]]) -> torch.Tensor:
+    """The language-model loss over all tokens of passages of one length, with a graph for its gradient."""
+    tokens = torch.tensor(batch)
+    loss: torch.Tensor = model(input_ids=tokens, labels=tokens, use_cache=False).loss
+    return loss
+
+
+@torch.inference_mode()
+def respond(model: Any, task: ResponseTask, tokenizer: Any, examples: Sequence[Mapping[str, Any]], tokens: int) -> list[str]:
+    """Continue every example's prompt greedily with at most so many tokens."""
+    responses = []
+    for example in examples:
+        prompt = torch.tensor([task.prompt(example)])
+        options = {"max_new_tokens": tokens, "do_sample": False, "pad_token_id": tokenizer.eos_token_id}
+        output = model.generate(prompt, attention_mask=torch.ones_like(prompt), **options)
+        responses.append(tokenizer.decode(output[0, prompt.shape[1] :], skip_special_tokens=True))
+    return responses

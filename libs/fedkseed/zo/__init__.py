@@ -1,0 +1,1 @@
+"""Zeroth-order training of the parameters of a torch model; objectives are passed in."""

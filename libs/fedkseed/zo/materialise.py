@@ -1,0 +1,137 @@
+"""The weights of a working model, rebuilt from (base, coefficients) in one pass.
+
+The base is never written. With the full support it is a second copy of the parameters; with a sparse support only the
+chosen values are kept twice and everything else is the working model's own.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from fedkseed.federation import Pool
+from fedkseed.pool.sweep import Span, Sweep
+from fedkseed.zo.layout import Slot, flat
+
+
+class Weights:
+    """The trainable parameters of a working model, and the base they are rebuilt from.
+
+    Args:
+        pool: the seed pool.
+        slots: the placed layout.
+        base: tensors of the base in their stored dtype, by name; kept, never written.
+        working: the parameters to write, by name, of the same shapes, in the dtype computed in.
+        tick: the size of a tick.
+        threads: threads of a pass; `torch.get_num_threads()` by default.
+    """
+
+    def __init__(
+        self,
+        *,
+        pool: Pool,
+        slots: tuple[Slot, ...],
+        base: Mapping[str, torch.Tensor],
+        working: Mapping[str, torch.Tensor],
+        tick: float,
+        threads: int | None = None,
+    ) -> None:
+        self.pool, self.tick = pool, tick
+        self._threads = threads or torch.get_num_threads()
+        self._slots = slots
+        self._base = [_selected(base[slot.spec.name], slot) for slot in slots]
+        self._working = [working[slot.spec.name].detach().view(-1) for slot in slots]
+        self._compact = [
+            w if slot.positions is None else torch.empty(slot.positions.shape, dtype=w.dtype)
+            for slot, w in zip(slots, self._working, strict=True)
+        ]
+        self._rebuild = self._sweep(self._base, self._compact)
+
+    def materialise_(self, coefficients: NDArray[Any], *, along: int = 0, shift: float = 0.0) -> None:
+        """Write the weights at `coefficients` (ticks, shape (K,)), moved by `shift` along z_`along`, into the working model.
+
+        Raises:
+            LedgerError: integer coefficients too large to be exact.
+        """
+        self._rebuild.materialise_(coefficients, self.tick, along=along, shift=shift)
+        self._scatter_()
+
+    def master(self, coefficients: NDArray[Any]) -> "Master":
+        """A float32 copy of the trained values at `coefficients`, for local steps of the unstructured families."""
+        master = [torch.empty(values.shape, dtype=torch.float32) for values in self._compact]
+        self._sweep(self._base, master).materialise_(coefficients, self.tick)
+        return Master(self, self._sweep(master, self._compact))
+
+    def _sweep(self, sources: Sequence[torch.Tensor], targets: Sequence[torch.Tensor]) -> Sweep:
+        triples = zip(self._slots, sources, targets, strict=True)
+        spans = [Span(first_tile=slot.first_tile, base=flat(source), out=flat(target)) for slot, source, target in triples]
+        return Sweep(self.pool, spans, self._threads)
+
+    def _scatter_(self) -> None:
+        """With a sparse support: put the compact values where they belong."""
+        for slot, compact, working in zip(self._slots, self._compact, self._working, strict=True):
+            if slot.positions is not None:
+                working[slot.positions] = compact
+
+
+class Master:
+    """Float32 weights that local steps move; the working model shows them, perturbed.
+
+    Restore, update and the next perturbation are one pass, where Malladi et al. (2023) need three.
+    """
+
+    def __init__(self, weights: Weights, sweep: Sweep) -> None:
+        self._weights, self._steps = weights, sweep
+        self._last, self._move = 0, 0.0
+
+    def perturb_(self, k: int, shift: float) -> None:
+        """Show the weights moved by `shift` along z_k."""
+        self._steps.step_(self._last, self._move, k, shift)
+        self._move = 0.0
+        self._weights._scatter_()
+
+    def move_(self, k: int, ticks: float) -> None:
+        """Take a step of `ticks` along -z_k; carried out by the next perturbation."""
+        self._last, self._move = k, ticks * self._weights.tick
+
+
+class FromBase:
+    """Local weights that are nothing but coefficients: every perturbation is rebuilt from the base, so nothing drifts."""
+
+    def __init__(self, weights: Weights, coefficients: NDArray[Any]) -> None:
+        self._weights, self._coefficients = weights, coefficients.astype("float64")
+
+    def perturb_(self, k: int, shift: float) -> None:
+        """Show the weights moved by `shift` along z_k."""
+        self._weights.materialise_(self._coefficients, along=k, shift=shift)
+
+    def move_(self, k: int, ticks: float) -> None:
+        """Take a step of `ticks` along -z_k."""
+        self._coefficients[k] += ticks
+
+
+def local(weights: Weights, coefficients: NDArray[Any]) -> FromBase | Master:
+    """Where local training starts: the cheaper exact way for the pool's family."""
+    return FromBase(weights, coefficients) if weights.pool.family == "hadamard" else weights.master(coefficients)
+
+
+def rebuilt(
+    *,
+    pool: Pool,
+    slots: tuple[Slot, ...],
+    base: Mapping[str, torch.Tensor],
+    coefficients: NDArray[Any],
+    tick: float,
+    threads: int | None = None,
+) -> dict[str, torch.Tensor]:
+    """The tensors of a version in their stored dtype: those of the base, with new memory where they are trained."""
+    tensors = dict(base)
+    tensors.update({slot.spec.name: base[slot.spec.name].detach().clone() for slot in slots})
+    Weights(pool=pool, slots=slots, base=base, working=tensors, tick=tick, threads=threads).materialise_(coefficients)
+    return tensors
+
+
+def _selected(tensor: torch.Tensor, slot: Slot) -> torch.Tensor:
+    line = tensor.detach().view(-1)
+    return line if slot.positions is None else line[slot.positions]

@@ -1,0 +1,109 @@
+"""Objectives agree with plain transformers; bases load or say why not; computing in 16 bits keeps vectors whole."""
+
+import pytest
+import torch
+from torch.nn import functional
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+from fedkseed import llm
+from fedkseed.errors import BaseMissing, SettingError
+from fedkseed.federation import LabelWords, Response
+
+SIZES = {"vocab_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+LABELS = LabelWords(kind="label-words", words=("terrible", "great"))
+CHAT = Response(kind="response")
+
+
+@pytest.fixture(scope="module")
+def base(tiny_base):
+    return llm.load_base(tiny_base)
+
+
+def test_label_word_loss_is_cross_entropy_over_the_label_words_only(base):
+    model, tokenizer = base
+    task = llm.bind(LABELS, tokenizer)
+    example = task.encode({"text": "w1 w2 w3", "label": 1})
+    logits = model(input_ids=torch.tensor([example.tokens])).logits[0, -1].detach()
+    words = [tokenizer.convert_tokens_to_ids(word) for word in LABELS.words]
+    assert tokenizer.decode(example.tokens) == "w1 w2 w3 It was"
+    expected = float(functional.cross_entropy(logits[words], torch.tensor(1)))
+    assert llm.mean_loss(model, task, [example]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_response_loss_is_the_masked_loss_of_transformers(base):
+    model, tokenizer = base
+    task = llm.bind(CHAT, tokenizer)
+    example = task.encode({"prompt": "w1 w2", "response": "w3 w4 w5"})
+    assert tokenizer.decode(example.tokens) == "user w1 w2 </s> assistant w3 w4 w5 </s>"
+    labels = torch.full((1, len(example.tokens)), -100)
+    labels[0, -4:] = torch.tensor(example.tokens[-4:])
+    expected = float(model(input_ids=torch.tensor([example.tokens]), labels=labels).loss)
+    assert llm.mean_loss(model, task, [example]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_padding_changes_nothing(base):
+    model, tokenizer = base
+    task = llm.bind(CHAT, tokenizer)
+    examples = [task.encode({"prompt": "w1 " * n, "response": "w2 " * (9 - n)}) for n in (1, 4, 8)]
+    together = task.losses(model, examples)[0]
+    alone = torch.cat([task.losses(model, [example])[0] for example in examples])
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_a_score_is_the_mean_over_targets_in_any_batching(base):
+    model, tokenizer = base
+    task = llm.bind(LABELS, tokenizer)
+    examples = [task.encode({"text": "w1 " * (i + 1), "label": i % 2}) for i in range(7)]
+    scores = [llm.score(model, task, examples, batch) for batch in (1, 3, 7)]
+    assert scores[0]["loss"] == pytest.approx(scores[2]["loss"], abs=1e-6)
+    assert {score["accuracy"] for score in scores} == {scores[0]["accuracy"]}
+
+
+def test_a_long_text_loses_its_end_and_keeps_the_words_after_it(base):
+    _, tokenizer = base
+    task = llm.bind(LabelWords(kind="label-words", words=("terrible", "great"), max_tokens=5), tokenizer)
+    assert tokenizer.decode(task.encode({"text": "w1 w2 w3 w4 w5 w6", "label": 0}).tokens) == "w1 w2 w3 It was"
+
+
+def test_a_long_prompt_loses_its_beginning(base):
+    _, tokenizer = base
+    task = llm.bind(Response(kind="response", max_tokens=6), tokenizer)
+    assert tokenizer.decode(task.encode({"prompt": "w1 w2 w3", "response": "w4 w5"}).tokens) == "w3 </s> assistant w4 w5 </s>"
+
+
+def test_a_plain_template_needs_no_chat_template(base):
+    _, tokenizer = base
+    task = llm.bind(Response(kind="response", template="user {prompt} assistant"), tokenizer)
+    assert tokenizer.decode(task.encode({"prompt": "w1", "response": "w2"}).tokens) == "user w1 assistant w2 </s>"
+
+
+def test_label_words_that_look_alike_to_the_tokenizer_are_refused(base):
+    with pytest.raises(SettingError, match=r"objective\.words"):
+        llm.bind(LabelWords(kind="label-words", words=("nobody", "nothing")), base[1])
+
+
+def test_a_missing_base_is_named(tmp_path):
+    with pytest.raises(BaseMissing, match="nowhere"):
+        llm.load_base(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "config"),
+    [
+        (LlamaForCausalLM, LlamaConfig(hidden_size=32, intermediate_size=64, **SIZES)),
+        (Qwen2ForCausalLM, Qwen2Config(hidden_size=32, intermediate_size=64, num_key_value_heads=2, **SIZES)),
+        (GPT2LMHeadModel, GPT2Config(vocab_size=64, n_embd=32, n_layer=2, n_head=4, n_positions=32)),
+    ],
+    ids=["llama", "qwen2-biased-linear", "gpt2-layer-norm-conv1d"],
+)
+def test_a_model_computes_in_bfloat16_with_its_vectors_in_float32(architecture, config):
+    torch.manual_seed(0)
+    model = architecture(config).eval()
+    tokens = torch.arange(20).view(2, 10)
+    exact = model(input_ids=tokens).logits
+    llm.compute_in_(model, torch.bfloat16)
+    assert {p.dtype for p in model.parameters() if p.dim() == 1} == {torch.float32}
+    assert {p.dtype for p in model.parameters() if p.dim() > 1} == {torch.bfloat16}
+    rounded = model(input_ids=tokens).logits
+    assert rounded.dtype == torch.bfloat16
+    assert torch.allclose(rounded.float(), exact, atol=0.05, rtol=0.05)
