@@ -9,6 +9,10 @@ import warnings
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("unhurried", deadline=None)  # a loaded machine is no counter-example
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import pydantic
 from pydantic import TypeAdapter
 
 from fedkseed.errors import GenesisMismatch
-from fedkseed.federation import Objective, Pool
+from fedkseed.federation import Objective, Pool, PositiveFloat
 
 SCHEMA: Literal[1] = 1
 Dtype = Literal["F32", "F16", "BF16"]  # as safetensors names them
@@ -39,8 +39,8 @@ class Genesis:
     support_digest: str | None
     pool: Pool
     objective: Objective
-    lr: float  # eta_0
-    tick: float  # one unit of a coefficient, learning rate included; eta_0 / 16 by default
+    lr: PositiveFloat  # eta_0
+    tick: PositiveFloat  # one unit of a coefficient, learning rate included; eta_0 / 16 by default
 
     def encode(self) -> bytes:
         """Serialise: done once, by the founder."""

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from fedkseed.errors import SupportMismatch
+from fedkseed.errors import FileError, SupportMismatch
 from fedkseed.zo.layout import Support
 
 
@@ -45,10 +45,18 @@ def largest(scores: Mapping[str, torch.Tensor], fraction: float) -> Support:
 
 
 def write(path: Path, support: Support) -> None:
-    """Write `support.safetensors`: one int64 vector of positions per tensor; whole or not at all."""
+    """Write `support.safetensors`: one int64 vector of positions per tensor; whole or not at all.
+
+    Raises:
+        FileError: the file cannot be written.
+    """
     partial = path.with_name(path.name + ".partial")
-    save_file({name: np.ascontiguousarray(positions) for name, positions in support.items()}, partial)
-    partial.replace(path)
+    try:
+        save_file({name: np.ascontiguousarray(positions) for name, positions in support.items()}, partial)
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise FileError(f"{path}: cannot be written: {error}") from error
 
 
 def read(path: Path) -> Support:

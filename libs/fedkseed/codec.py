@@ -1,0 +1,319 @@
+"""Messages to bytes and back: one msgpack map each, and integer vectors as a bitmap with varints.
+
+Structure is checked here, once, at the door: size, schema, type, the keys of the type, names, lengths of binary fields.
+Values are the ledger's to judge. Whatever bytes come in, `decode` returns a message or raises DecodeError. Encoding is
+deterministic: keys in the order of the fields, so that a message read and written again is the same bytes.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
+from typing import Any, get_args
+
+import msgpack  # type: ignore[import-untyped]
+import numpy as np
+from numpy.typing import NDArray
+
+from fedkseed.errors import DecodeError
+from fedkseed.messages import (
+    NONCE_BYTES,
+    STATE_BYTES,
+    Evaluation,
+    Message,
+    Outcome,
+    Receipt,
+    Round,
+    Snapshot,
+    SnapshotRequest,
+    Update,
+)
+
+SCHEMA = 1
+MAX_BYTES = 1 << 20
+MAX_PAIRS = 65536
+MAX_POOL_SIZE = 65536
+MAX_VARINT = 10  # bytes: 64 bits, seven at a time
+
+_MESSAGES: Mapping[str, type[Any]] = {
+    "round": Round,
+    "update": Update,
+    "receipt": Receipt,
+    "snapshot?": SnapshotRequest,
+    "snapshot": Snapshot,
+    "evaluation": Evaluation,
+}
+_TAGS = {message: tag for tag, message in _MESSAGES.items()}
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_OUTCOMES = frozenset(get_args(Outcome))
+
+
+def encode(message: Message) -> bytes:
+    """Write a message as one msgpack map: `v`, `t`, then its fields in their order."""
+    double, single = msgpack.Packer(), msgpack.Packer(use_single_float=True)
+    parts = [double.pack_map_header(2 + len(fields(message)))]
+    parts += [double.pack(word) for word in ("v", SCHEMA, "t", _TAGS[type(message)])]
+    for spec in fields(message):
+        value = getattr(message, spec.name)
+        short = spec.metadata.get("wire") == "f32"
+        parts += [double.pack(spec.name), single.pack(_single(value)) if short else double.pack(_plain(value))]
+    return b"".join(parts)
+
+
+def _single(value: float) -> float:
+    """The nearest value that a float32 holds; infinite beyond its range."""
+    with np.errstate(over="ignore"):
+        return float(np.float32(value))
+
+
+def _plain(value: Any) -> Any:
+    """A field as msgpack knows it: a round inside a snapshot is a map of its fields."""
+    if isinstance(value, Round):
+        return {spec.name: getattr(value, spec.name) for spec in fields(value)}
+    return value
+
+
+def decode(data: bytes) -> Message:
+    """Read a message.
+
+    Raises:
+        DecodeError: the bytes are not a message of this schema; the line names the key at fault.
+    """
+    if len(data) > MAX_BYTES:
+        raise DecodeError(f"{len(data)} bytes, more than {MAX_BYTES}")
+    try:
+        content = msgpack.unpackb(data)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise DecodeError(f"not msgpack: {error}") from error
+    if not isinstance(content, dict):
+        raise DecodeError("not a map")
+    if not _is_integer(schema := content.get("v")) or schema != SCHEMA:
+        raise DecodeError(f"v: unknown schema {schema!r:.40}")
+    tag = content.get("t")
+    if not isinstance(tag, str) or tag not in _MESSAGES:
+        raise DecodeError(f"t: unknown type {tag!r:.40}")
+    message: Message = _read(_MESSAGES[tag], content)
+    return message
+
+
+def _read(message: type[Any], content: Mapping[str, Any]) -> Any:
+    """Check every key of a message and build it; keys that it does not have are ignored."""
+    values = {}
+    for spec in fields(message):
+        if spec.name not in content and spec.default is MISSING:
+            raise DecodeError(f"{_TAGS[message]}: {spec.name} is missing")
+        try:
+            values[spec.name] = _CHECKS[spec.name](content.get(spec.name))
+        except DecodeError as error:
+            raise DecodeError(f"{_TAGS[message]}: {spec.name}: {error}") from error
+    if message is Update and len(values["k"]) != len(values["g"]):
+        raise DecodeError(f"update: {len(values['k']) // 2} seed indices with {len(values['g']) // 2} scalars")
+    return message(**values)
+
+
+Check = Callable[[Any], Any]  # returns the value as the message holds it, or raises DecodeError
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _integer(value: Any) -> int:
+    if not _is_integer(value) or not -(1 << 63) <= value < 1 << 63:
+        raise DecodeError("not an integer of 64 bits")
+    return int(value)
+
+
+def _count(value: Any) -> int:
+    if (number := _integer(value)) < 0:
+        raise DecodeError("negative")
+    return number
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, float) and not _is_integer(value):
+        raise DecodeError("not a number")
+    return float(value)
+
+
+def _finite(value: Any) -> float:
+    if not math.isfinite(number := _number(value)):
+        raise DecodeError("not finite")
+    return number
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise DecodeError("not a boolean")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise DecodeError("not text")
+    return value
+
+
+def _name(value: Any) -> str:
+    if not _NAME.fullmatch(text := _text(value)):
+        raise DecodeError("not a name of 1 to 64 letters, digits, _ and -")
+    return text
+
+
+def _outcome(value: Any) -> str:
+    if (text := _text(value)) not in _OUTCOMES:
+        raise DecodeError(f"unknown outcome {text!r:.40}")
+    return text
+
+
+def _binary(value: Any) -> bytes:
+    if not isinstance(value, bytes):
+        raise DecodeError("not binary")
+    return value
+
+
+def _exactly(length: int) -> Check:
+    def check(value: Any) -> bytes:
+        if len(data := _binary(value)) != length:
+            raise DecodeError(f"{len(data)} bytes instead of {length}")
+        return data
+
+    return check
+
+
+def _pairs(value: Any) -> bytes:
+    if len(data := _binary(value)) % 2 or len(data) > 2 * MAX_PAIRS:
+        raise DecodeError(f"{len(data)} bytes, not two for each of at most {MAX_PAIRS} pairs")
+    return data
+
+
+def _nibbles(value: Any) -> bytes:
+    if len(data := _binary(value)) > MAX_POOL_SIZE // 2:
+        raise DecodeError(f"{len(data)} bytes, more than {MAX_POOL_SIZE} seeds need")
+    return data
+
+
+def _integers(value: Any) -> bytes:
+    if len(data := _binary(value)) > MAX_POOL_SIZE // 8 + MAX_POOL_SIZE * MAX_VARINT:
+        raise DecodeError(f"{len(data)} bytes, more than {MAX_POOL_SIZE} seeds need")
+    return data
+
+
+def _metrics(value: Any) -> dict[str, float]:
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        raise DecodeError("not a map with text keys")
+    return {name: _number(score) for name, score in value.items()}
+
+
+def _round(value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise DecodeError("not a map")
+    return _read(Round, value)
+
+
+def _or_nil(check: Check) -> Check:
+    return lambda value: None if value is None else check(value)
+
+
+_CHECKS: Mapping[str, Check] = {  # a key means the same in every message that has it
+    "federation": _name,
+    "client": _name,
+    "version": _count,
+    "base": _count,
+    "have": _or_nil(_count),
+    "attempt": _count,
+    "state": _exactly(STATE_BYTES),
+    "nonce": _exactly(NONCE_BYTES),
+    "opened": _finite,
+    "deadline": _finite,
+    "last": _flag,
+    "steps": _count,
+    "eps": _finite,
+    "lr": _finite,
+    "batch": _count,
+    "participation": _finite,
+    "max_staleness": _or_nil(_count),
+    "genesis": _binary,
+    "coefficients": _integers,
+    "delta": _or_nil(_integers),
+    "importance": _or_nil(_nibbles),
+    "round": _round,
+    "n": _count,
+    "k": _pairs,
+    "g": _pairs,
+    "loss": _number,  # what a client that diverged measured need not be finite
+    "skipped": _count,
+    "outcome": _outcome,
+    "staleness": _integer,  # negative for `ahead`
+    "weight": _count,
+    "reason": _text,
+    "metrics": _metrics,
+    "examples": _count,
+    "seconds": _finite,
+}
+
+
+def pack_integers(values: NDArray[np.int64]) -> bytes:
+    """Write an integer vector: a bitmap of the non-zero entries, then those as zig-zag LEB128 varints.
+
+    Args:
+        values: int64, shape (K,).
+
+    Returns:
+        ceil(K / 8) bytes of bitmap, least significant bit first, and one varint for each bit that is set.
+    """
+    present = values[values != 0].astype(np.int64)
+    codes = (present.view(np.uint64) << np.uint64(1)) ^ (present >> 63).view(np.uint64)
+    groups = codes[:, None] >> _SHIFTS  # seven bits each, the low ones first
+    lengths = np.maximum(np.count_nonzero(groups, axis=1), 1)
+    place = np.arange(MAX_VARINT)
+    more = np.where(place < lengths[:, None] - 1, 0x80, 0).astype(np.uint8)
+    octets = (groups & np.uint64(0x7F)).astype(np.uint8) | more
+    bitmap = np.packbits(values != 0, bitorder="little")
+    varints: NDArray[np.uint8] = octets[place < lengths[:, None]]
+    return bitmap.tobytes() + varints.tobytes()
+
+
+def unpack_integers(data: bytes, size: int) -> NDArray[np.int64]:
+    """Read what `pack_integers` wrote; every vector has exactly one encoding.
+
+    Args:
+        data: the bytes.
+        size: K.
+
+    Returns:
+        int64, shape (K,).
+
+    Raises:
+        DecodeError: bits beyond K, a varint that is cut off, non-minimal, zero or wider than 64 bits, trailing bytes.
+    """
+    head = -(-size // 8)
+    octets = np.frombuffer(data, np.uint8)
+    bits = np.unpackbits(octets[:head], bitorder="little")
+    if len(octets) < head or bits[size:].any():
+        raise DecodeError(f"the bitmap is not one of {size} entries")
+    where = np.flatnonzero(bits[:size])
+    values = np.zeros(size, np.int64)
+    values[where] = _varints(octets[head:], len(where))
+    return values
+
+
+_SHIFTS = np.arange(0, 7 * MAX_VARINT, 7, dtype=np.uint64)
+
+
+def _varints(octets: NDArray[np.uint8], count: int) -> NDArray[np.int64]:
+    """Read exactly `count` non-zero zig-zag LEB128 varints."""
+    ends = np.flatnonzero(octets < 0x80)
+    if len(ends) != count or len(octets) != (ends[-1] + 1 if count else 0):
+        raise DecodeError(f"{len(ends)} varints in {len(octets)} bytes instead of {count}")
+    if not count:
+        return np.zeros(0, np.int64)
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    lengths = ends - starts + 1
+    if not octets[ends].all():
+        raise DecodeError("a varint is zero or not minimal")
+    if lengths.max() > MAX_VARINT or (octets[ends[lengths == MAX_VARINT]] > 1).any():
+        raise DecodeError("a varint is wider than 64 bits")
+    place = np.arange(len(octets)) - np.repeat(starts, lengths)
+    codes = np.add.reduceat((octets & 0x7F).astype(np.uint64) << _SHIFTS[place], starts)
+    return (codes >> np.uint64(1)).view(np.int64) ^ -(codes & np.uint64(1)).view(np.int64)
