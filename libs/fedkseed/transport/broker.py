@@ -1,0 +1,75 @@
+"""The port to a broker: one connection of one service, in bytes, at least once.
+
+Rules that every adapter keeps:
+- A delivery that was not acknowledged when its connection ended is delivered again, under a new tag. Acknowledging a tag
+  that is unknown or already acknowledged does nothing.
+- Every `publish` is answered by a notice with its token: `Confirmed` once the broker holds all its envelopes, or
+  `Unconfirmed` when that is not known and it may be published again now (the adapter has waited long enough).
+- Letters of one connection reach a queue in the order in which they were published.
+- `notify` may be called from any thread and at any time, also within `publish`; it only puts the notice where the
+  service's loop finds it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fedkseed.transport.topology import Address, Topology
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """What is handed to a broker."""
+
+    to: Address
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """What a broker hands to a consumer."""
+
+    tag: int  # unique in the life of the Broker object, reconnections included
+    queue: str
+    key: str  # the routing key it was published with
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    redelivered: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmed:
+    """The broker holds everything that was published under the token."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unconfirmed:
+    """It is not known whether the broker holds what was published under the token: publish it again."""
+
+    token: int
+
+
+Notice = Delivery | Confirmed | Unconfirmed
+
+
+class Broker(Protocol):
+    """One connection to a broker."""
+
+    def start(self, topology: Topology, queues: Sequence[str], notify: Callable[[Notice], None]) -> None:
+        """Declare the topology, then consume from the queues; called once, before anything else."""
+        ...
+
+    def publish(self, token: int, envelopes: Sequence[Envelope]) -> None:
+        """Publish in order; an envelope that no queue takes is dropped."""
+        ...
+
+    def acknowledge(self, tags: Iterable[int]) -> None:
+        """Deliveries are dealt with and never come again."""
+        ...
+
+    def close(self) -> None:
+        """End the connection: what is not acknowledged goes back to the front of its queue."""
+        ...

@@ -1,0 +1,80 @@
+"""The door of every service: messages are read once, when they come in, and written once, when they leave.
+
+What a participant sends is refused unless its kind and the name inside are those that the broker routed by: permissions on
+routing keys are permissions on kinds and names.
+"""
+
+from dataclasses import dataclass
+
+from fedkseed.codec import decode, encode
+from fedkseed.errors import DecodeError
+from fedkseed.messages import Evaluation, Message, SnapshotRequest, Update
+from fedkseed.transport.broker import Delivery, Envelope
+from fedkseed.transport.topology import Address
+
+REASON = "reason"  # the header of a dead letter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """A message and where it goes; bytes go as they are."""
+
+    to: Address
+    content: Message | bytes
+    reason: str = ""  # why it is a dead letter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publish:
+    """Effect: hand letters to the broker, in order; answered by Confirmed or Unconfirmed with the token."""
+
+    token: int
+    letters: tuple[Letter, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledge:
+    """Effect: these deliveries are dealt with."""
+
+    tags: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undecodable:
+    """Event: a delivery is no message that belongs into its queue."""
+
+    delivery: Delivery
+    reason: str
+
+
+def seal(letter: Letter) -> Envelope:
+    """Write a letter as bytes."""
+    body = letter.content if isinstance(letter.content, bytes) else encode(letter.content)
+    return Envelope(to=letter.to, body=body, headers={REASON: letter.reason} if letter.reason else {})
+
+
+def unseal(delivery: Delivery) -> Message:
+    """Read a delivery.
+
+    Raises:
+        DecodeError: it is no message, or not one that its routing key allows.
+    """
+    message = decode(delivery.body)
+    kind, _, sender = delivery.key.partition(".")
+    match message:
+        case Update(client=client):
+            allowed = (kind, sender) == ("update", client)
+        case SnapshotRequest(client=client):
+            allowed = (kind, sender) == ("snapshot", client)
+        case Evaluation():
+            allowed = kind == "evaluation"
+        case _:
+            allowed = True
+    if not allowed:
+        raise DecodeError(f"{type(message).__name__} with routing key {delivery.key}")
+    return message
+
+
+def misplaced(delivery: Delivery, message: Message) -> Undecodable:
+    """What a message is that nobody sends to this service."""
+    return Undecodable(delivery=delivery, reason=f"{type(message).__name__} in queue {delivery.queue}")

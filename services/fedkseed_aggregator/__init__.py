@@ -1,0 +1,1 @@
+"""The aggregator: decides updates, closes rounds, announces versions. Imports no torch."""

@@ -1,0 +1,1 @@
+"""The client: follows rounds, trains on its own examples, publishes what it measured."""

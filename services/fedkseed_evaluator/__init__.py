@@ -1,0 +1,1 @@
+"""The evaluator: follows rounds, scores versions on held-out examples, publishes the scores."""
