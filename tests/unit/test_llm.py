@@ -37,7 +37,7 @@ def test_response_loss_is_the_masked_loss_of_transformers(base):
     assert tokenizer.decode(example.tokens) == "user w1 w2 </s> assistant w3 w4 w5 </s>"
     labels = torch.full((1, len(example.tokens)), -100)
     labels[0, -4:] = torch.tensor(example.tokens[-4:])
-    expected = float(model(input_ids=torch.tensor([example.tokens]), labels=labels).loss)
+    expected = float(model(input_ids=torch.tensor([example.tokens]), labels=labels).loss.detach())
     assert llm.mean_loss(model, task, [example]) == pytest.approx(expected, abs=1e-6)
 
 

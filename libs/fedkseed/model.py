@@ -1,0 +1,230 @@
+"""The model as a pure function of (base weights, ledger): found a federation on a base, rebuild, train, export, verify.
+
+`load` is the whole product in one call: a base and a `ledger.safetensors` give the fine-tuned `transformers` model.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+
+from fedkseed import llm
+from fedkseed.errors import BaseMismatch, EmptyData, FileError, SupportMismatch
+from fedkseed.federation import Federation
+from fedkseed.genesis import Genesis, TensorSpec
+from fedkseed.ledger import artifact
+from fedkseed.ledger.artifact import Artifact
+from fedkseed.zo import layout, support
+from fedkseed.zo.layout import Support
+from fedkseed.zo.materialise import Weights, rebuilt
+
+BATCH = 4  # passages whose gradient is taken together when a support is chosen
+TICKS_PER_STEP = 16  # tick = eta_0 / 16: a unit scalar gradient moves a coefficient by sixteen ticks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Base:
+    """A base model in memory, as it is stored."""
+
+    name: str
+    model: transformers.PreTrainedModel
+    tokenizer: Any
+    parameters: Mapping[str, torch.nn.Parameter]  # the trainable ones, sorted by name
+    support: Support | None
+
+    @property
+    def layout(self) -> tuple[TensorSpec, ...]:
+        """What a genesis says of the tensors."""
+        return layout.describe(self.parameters)
+
+
+def open_base(base: str | Path, support_path: str | Path | None = None) -> Base:
+    """Load a base and, where the federation has one, its sparse support.
+
+    Raises:
+        BaseMissing: the base cannot be found or loaded.
+        SupportMismatch: the support cannot be read.
+    """
+    model, tokenizer = llm.load_base(base)
+    chosen = None if support_path is None else support.read(Path(support_path))
+    return Base(name=str(base), model=model, tokenizer=tokenizer, parameters=layout.trainable(model), support=chosen)
+
+
+def found(federation: Federation, base: Base) -> Genesis:
+    """Write down what a federation can never change, as its founder.
+
+    Raises:
+        BaseError: the base holds a tensor that cannot be trained exactly.
+        SupportMismatch: the support does not fit the base.
+    """
+    layout.place(federation.pool, base.layout, base.support)
+    return Genesis(
+        federation=federation.name,
+        layout=base.layout,
+        base_digest=layout.weights_digest(base.layout, base.parameters),
+        support_digest=None if base.support is None else layout.support_digest(base.support),
+        pool=federation.pool,
+        objective=federation.objective,
+        lr=federation.training.lr,
+        tick=federation.training.lr / TICKS_PER_STEP,
+    )
+
+
+def check(genesis: Genesis, base: Base) -> None:
+    """Compare a base and its support with a genesis.
+
+    Raises:
+        BaseMismatch: a tensor differs in name, shape, dtype or value.
+        SupportMismatch: the support is missing, additional or different.
+    """
+    layout.check_layout(genesis.layout, base.parameters)
+    if layout.weights_digest(genesis.layout, base.parameters) != genesis.base_digest:
+        raise BaseMismatch(f"base model {base.name}: not the weights that federation {genesis.federation} was founded on")
+    if (genesis.support_digest is None) != (base.support is None):
+        needs = "needs its support.safetensors" if base.support is None else "trains all parameters; leave the support out"
+        raise SupportMismatch(f"federation {genesis.federation} {needs}")
+    if base.support is not None and layout.support_digest(base.support) != genesis.support_digest:
+        raise SupportMismatch(f"the support is not the one that federation {genesis.federation} was founded on")
+
+
+def workbench(genesis: Genesis, base: Base, *, dtype: torch.dtype | None = None, threads: int | None = None) -> Weights:
+    """Make a base's model the working model of local training; its base values are kept beside it, never written.
+
+    Args:
+        genesis: what the base was checked against.
+        base: taken over: its model shows whatever the weights are asked to be.
+        dtype: what to compute in; what is fast on this machine by default.
+        threads: threads of a pass over the weights.
+    """
+    kept = {name: p.detach() for name, p in base.parameters.items()}
+    llm.compute_in_(base.model, dtype or llm.compute_dtype())
+    if base.support is None:
+        for name, parameter in base.parameters.items():
+            if parameter.data_ptr() == kept[name].data_ptr():
+                parameter.data = parameter.detach().clone()
+    slots = layout.place(genesis.pool, genesis.layout, base.support)
+    return Weights(pool=genesis.pool, slots=slots, base=kept, working=base.parameters, tick=genesis.tick, threads=threads)
+
+
+def rebuild_(genesis: Genesis, base: Base, coefficients: NDArray[np.int64], threads: int | None = None) -> str:
+    """Turn a base's model into a version, in its stored dtype, in place.
+
+    Returns:
+        The weights digest.
+
+    Raises:
+        LedgerError: coefficients too large to be exact.
+    """
+    slots = layout.place(genesis.pool, genesis.layout, base.support)
+    stored = {name: p.detach() for name, p in base.parameters.items()}
+    tensors = rebuilt(
+        pool=genesis.pool, slots=slots, base=stored, coefficients=coefficients, tick=genesis.tick, threads=threads
+    )
+    for name, parameter in base.parameters.items():
+        parameter.data = tensors[name]
+    return layout.weights_digest(genesis.layout, tensors)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tuned:
+    """A version of a federation's model, in its stored dtype."""
+
+    model: transformers.PreTrainedModel
+    tokenizer: Any
+    ledger: Artifact
+    weights_digest: str
+
+
+def open_tuned(
+    base: str | Path, ledger: str | Path, support_path: str | Path | None = None, threads: int | None = None
+) -> Tuned:
+    """Verify a ledger artifact and its base, and rebuild the model of that version.
+
+    Raises:
+        ArtifactError: the artifact is truncated, altered or none.
+        BaseError: the base or support is missing or not the one of the genesis.
+    """
+    read = artifact.read(Path(ledger))
+    opened = open_base(base, support_path)
+    check(read.genesis, opened)
+    digest = rebuild_(read.genesis, opened, read.coefficients, threads)
+    return Tuned(model=opened.model, tokenizer=opened.tokenizer, ledger=read, weights_digest=digest)
+
+
+def load(base: str | Path, ledger: str | Path, *, support: str | Path | None = None) -> transformers.PreTrainedModel:
+    """The fine-tuned model: base weights plus ledger, bit for bit the same on every machine.
+
+    Args:
+        base: a Hugging Face model id or a local directory.
+        ledger: a `ledger.safetensors`.
+        support: the `support.safetensors` of a federation that has one.
+
+    Raises:
+        ArtifactError: the artifact is truncated, altered or none.
+        BaseError: the base or support is missing or not the one of the genesis.
+    """
+    return open_tuned(base, ledger, support).model
+
+
+def check_vacant(out: Path) -> None:
+    """Make sure that a model can be written somewhere, before it is rebuilt.
+
+    Raises:
+        FileError: `out` exists.
+    """
+    if out.exists():
+        raise FileError(f"{out}: exists already")
+
+
+def export(tuned: Tuned, out: Path) -> None:
+    """Write a complete Hugging Face directory: whole or not at all.
+
+    Raises:
+        FileError: `out` exists or cannot be written.
+    """
+    check_vacant(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
+            unfinished = Path(scratch) / out.name
+            tuned.model.save_pretrained(unfinished)
+            tuned.tokenizer.save_pretrained(unfinished)
+            unfinished.rename(out)
+    except OSError as error:
+        raise FileError(f"{out}: {error.strerror}") from error
+
+
+def choose_support(base: str, text: Path, *, fraction: float, samples: int, length: int, seed: int) -> Support:
+    """Choose a sparse support: the parameters with the largest squared gradients on passages of a text.
+
+    Args:
+        base: a Hugging Face model id or a local directory.
+        text: a file of public text, UTF-8.
+        fraction: share of the trainable parameters.
+        samples: passages looked at, `BATCH` at a time.
+        length: tokens of a passage.
+        seed: which passages.
+
+    Raises:
+        BaseMissing: the base cannot be found or loaded.
+        FileError: the text cannot be read.
+        EmptyData: the text is shorter than a passage.
+    """
+    try:
+        words = text.read_text(encoding="utf-8")
+    except OSError as error:
+        raise FileError(f"{text}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise FileError(f"{text}: {error}") from error
+    opened = open_base(base)
+    passages = llm.passages(opened.tokenizer, words, samples, length, np.random.default_rng(seed))
+    if not passages:
+        raise EmptyData(f"{text}: shorter than a passage of {length} tokens")
+    losses = (llm.text_loss(opened.model, passages[i : i + BATCH]) for i in range(0, len(passages), BATCH))
+    return support.largest(support.squared_gradients(opened.parameters, losses), fraction)

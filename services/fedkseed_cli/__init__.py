@@ -1,0 +1,1 @@
+"""The command `fedkseed`: puts the parts together and talks to people."""

@@ -1,0 +1,57 @@
+"""The command itself: its subcommands, and how their failures end.
+
+Every foreseen failure is one line on standard error and the exit code of its kind (`docs/exit-codes.md`). Modules that
+need torch are imported by the subcommands that use them, so that `fedkseed --help` is quick and the base install works.
+"""
+
+import os
+import sys
+
+import click
+
+from fedkseed.errors import FedkseedError
+from fedkseed_cli.ledgers import export, show, verify
+from fedkseed_cli.simulate import simulate
+from fedkseed_cli.support import support
+
+INTERRUPTED = 130
+NOT_INSTALLED = 3
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="fedkseed")
+def fedkseed() -> None:
+    """Fine-tune all weights of a language model over many machines whose data stays where it is.
+
+    Clients measure scalar gradients along shared random directions and send only those; the model is a pure function of
+    its base and a ledger of K integers. Begin with `fedkseed simulate examples/sentiment.toml --out runs/first`.
+    """
+
+
+fedkseed.add_command(simulate)
+fedkseed.add_command(export)
+fedkseed.add_command(verify)
+fedkseed.add_command(show)
+fedkseed.add_command(support)
+
+
+def main() -> None:
+    """Run the command and turn its failures into one line and an exit code."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # our own display says how far we are
+    try:
+        fedkseed.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(INTERRUPTED)
+    except FedkseedError as error:
+        click.echo(f"fedkseed: {error}", err=True)
+        sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        click.echo(f"fedkseed: {error.name} is not installed: pip install 'fedkseed[simulate]'", err=True)
+        sys.exit(NOT_INSTALLED)
+
+
+if __name__ == "__main__":
+    main()

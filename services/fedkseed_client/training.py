@@ -1,0 +1,64 @@
+"""What a client does with an assignment: draws directions and batches, and measures.
+
+What is random comes from (root seed, client, base version) alone: a client that is restarted measures the same again.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from fedkseed.pool import importance
+from fedkseed.zo.materialise import Weights
+from fedkseed.zo.trainer import Measured, train
+from fedkseed_client.machine import Assignment
+
+Encoded = TypeVar("Encoded")
+
+
+def measure(
+    assignment: Assignment,
+    *,
+    weights: Weights,
+    loss: Callable[[Sequence[Encoded]], float],
+    examples: Sequence[Encoded],
+    generator: np.random.Generator,
+) -> Measured:
+    """Take the steps that a round asks for.
+
+    Args:
+        assignment: the version to start from, and the round's settings.
+        weights: of the working model.
+        loss: mean loss of the working model on a batch.
+        examples: the client's data; never empty.
+        generator: the only source of chance.
+    """
+    round_ = assignment.round
+    size = len(assignment.coefficients)
+    odds = None if round_.importance is None else importance.probabilities(importance.unpack(round_.importance, size))
+    return train(
+        weights,
+        loss,
+        _batches(examples, round_.steps, round_.batch, generator),
+        coefficients=assignment.coefficients,
+        directions=generator.choice(size, round_.steps, p=odds),
+        eps=round_.eps,
+        lr=round_.lr,
+    )
+
+
+def generator(seed: int, client: str, base: int) -> np.random.Generator:
+    """The chance of one client at one version."""
+    name = int.from_bytes(hashlib.sha256(client.encode()).digest()[:8], "little")
+    return np.random.default_rng(np.random.SeedSequence([seed, name, base]))
+
+
+def _batches(examples: Sequence[Encoded], steps: int, size: int, generator: np.random.Generator) -> Iterator[Sequence[Encoded]]:
+    """Batches without replacement, epoch after epoch, each epoch in a new order."""
+    order: list[int] = []
+    for _ in range(steps):
+        while len(order) < min(size, len(examples)):
+            order += generator.permutation(len(examples)).tolist()
+        batch, order = order[:size], order[size:]
+        yield [examples[i] for i in batch]

@@ -1,0 +1,167 @@
+"""A `federation.toml` carried out in this process: real model, real data, virtual time, and the files that a run leaves.
+
+ledger.safetensors   the fine-tuned model, beside its base
+metrics.jsonl        every fact of the run
+report.html          what was learnt and what it cost
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fedkseed import data, llm, model
+from fedkseed.data import Example
+from fedkseed.errors import FileError
+from fedkseed.federation import Federation
+from fedkseed.genesis import Genesis
+from fedkseed.ledger import artifact
+from fedkseed.ledger.artifact import Artifact
+from fedkseed_client import training
+from fedkseed_client.events import Trained
+from fedkseed_client.machine import Assignment
+from fedkseed_evaluator import scoring
+from fedkseed_evaluator.machine import Evaluate, Evaluated
+from fedkseed_simulator import results
+from fedkseed_simulator.facts import Fact
+from fedkseed_simulator.journal import Journal
+from fedkseed_simulator.report import Report, render
+from fedkseed_simulator.simulation import Simulation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Dataset:
+    """The examples of a federation."""
+
+    clients: Mapping[str, tuple[Example, ...]]
+    held_out: tuple[Example, ...]
+
+
+def run(federation: Federation, out: Path, observe: Callable[[Fact], None] = lambda _: None) -> Report:
+    """Carry out a federation and leave its files in a directory.
+
+    Args:
+        federation: as loaded from its file.
+        out: made if it is missing; files in it are replaced when they are complete.
+        observe: is told every fact as it happens.
+
+    Returns:
+        What the report shows. Its last scores are those of the exported model, computed in float32 from stored weights.
+
+    Raises:
+        FedkseedError: a setting, a file, the base or the data is at fault; nothing is left half written.
+    """
+    started = time.monotonic()
+    dataset = load_data(federation)
+    base = model.open_base(federation.model.base, federation.model.support)
+    genesis = model.found(federation, base)
+    _make(out)
+    with Journal(out / "metrics.jsonl") as journal:
+
+        def tell(fact: Fact) -> None:
+            journal.write(fact)
+            observe(fact)
+
+        outcome = Embedded(federation, genesis, base, dataset).simulation(tell).run()
+    ledger = out / "ledger.safetensors"
+    head = outcome.head
+    artifact.write(ledger, Artifact(genesis_bytes=head.genesis_bytes, version=head.version, coefficients=head.coefficients))
+    digest, scores = _score_artifact(federation, dataset, ledger)
+    result = results.report(
+        federation,
+        outcome,
+        examples={name: len(examples) for name, examples in dataset.clients.items()},
+        final=scores,
+        weights_digest=digest,
+        ledger_size=ledger.stat().st_size,
+        wall_seconds=time.monotonic() - started,
+    )
+    _write(out / "report.html", render(result))
+    return result
+
+
+def load_data(federation: Federation) -> Dataset:
+    """Read, check and deal out the examples of a federation.
+
+    Raises:
+        DataError: a file is empty or malformed, or a client has no examples.
+        FileError: a file cannot be read.
+    """
+    train, held_out = (data.read(Path(path)) for path in (federation.data.train, federation.data.held_out))
+    for examples, source in ((train, federation.data.train), (held_out, federation.data.held_out)):
+        data.check(examples, federation.objective, source)
+    clients = data.partition(train, federation.data.partition, federation.data.train)
+    return Dataset(clients=clients, held_out=held_out)
+
+
+class Embedded:
+    """All clients and the evaluator on one working model: they take turns, each from the base and its own ledger."""
+
+    def __init__(self, federation: Federation, genesis: Genesis, base: model.Base, dataset: Dataset) -> None:
+        self._federation, self._genesis = federation, genesis
+        self._model, self._tokenizer = base.model, base.tokenizer
+        self._task = llm.bind(federation.objective, base.tokenizer)
+        self._weights = model.workbench(genesis, base)
+        self._held_out = dataset.held_out
+        self._encoded = {name: [self._task.encode(e) for e in examples] for name, examples in dataset.clients.items()}
+
+    def simulation(self, observe: Callable[[Fact], None]) -> Simulation:
+        """The federation, ready to run."""
+        return Simulation(
+            federation=self._federation,
+            genesis_bytes=self._genesis.encode(),
+            clients={name: len(examples) for name, examples in self._encoded.items()},
+            train=self.train,
+            score=self.score,
+            observe=observe,
+        )
+
+    def train(self, client: str, assignment: Assignment) -> Trained:
+        """Measure one client's assignment."""
+        measured = training.measure(
+            assignment,
+            weights=self._weights,
+            loss=lambda batch: llm.mean_loss(self._model, self._task, batch),
+            examples=self._encoded[client],
+            generator=training.generator(self._federation.simulation.seed, client, assignment.base),
+        )
+        k, g = measured.seed_indices.tobytes(), measured.gradients.tobytes()
+        loss = float(np.float32(measured.loss))
+        return Trained(base=assignment.base, k=k, g=g, loss=loss, seconds=0.0, skipped=measured.skipped)
+
+    def score(self, evaluate: Evaluate) -> Evaluated:
+        """Score one version."""
+        self._weights.materialise_(evaluate.coefficients)
+        metrics = _score(self._federation, self._model, self._task, self._tokenizer, self._held_out)
+        examples = len(scoring.held_out(self._held_out, self._federation.evaluation))
+        return Evaluated(version=evaluate.version, metrics=dict(metrics), examples=examples, seconds=0.0)
+
+
+def _score(
+    federation: Federation, tuned: torch.nn.Module, task: llm.Task, tokenizer: object, held_out: tuple[Example, ...]
+) -> Mapping[str, float]:
+    return scoring.score(tuned, task, tokenizer, held_out, federation.evaluation)
+
+
+def _score_artifact(federation: Federation, dataset: Dataset, ledger: Path) -> tuple[str, Mapping[str, float]]:
+    """What a stranger with the base and the artifact gets: weights digest, and scores computed in float32."""
+    tuned = model.open_tuned(federation.model.base, ledger, federation.model.support)
+    wide: torch.nn.Module = tuned.model
+    task = llm.bind(federation.objective, tuned.tokenizer)
+    return tuned.weights_digest, _score(federation, wide.float(), task, tuned.tokenizer, dataset.held_out)
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{out}: {error.strerror}") from error
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,150 @@
+"""Zeroth-order training on a real, small, random Llama: against autograd, against itself, and does it learn."""
+
+import numpy as np
+import pytest
+import torch
+
+from fedkseed import llm
+from fedkseed.federation import Federation, parse
+from fedkseed.model import Base, found, open_base, workbench
+from fedkseed.zo import layout
+from fedkseed.zo.estimator import projected_gradient
+from fedkseed.zo.materialise import Weights
+from fedkseed.zo.trainer import Measured, train
+
+FAMILIES = ["hadamard", "rademacher", "gaussian"]
+EXAMPLES = [{"text": f"w{i} w{(i * 7) % 54}", "label": i % 2} for i in range(40)]  # an even word first: terrible
+
+
+def federation(base, family: str = "hadamard", lr: float = 1e-2) -> Federation:
+    return parse(
+        {
+            "name": "toy",
+            "model": {"base": str(base)},
+            "objective": {"kind": "label-words", "words": ["terrible", "great"]},
+            "pool": {"family": family, "size": 256, "seed": 3},
+            "training": {"lr": lr, "eps": 1e-3, "steps": 100},
+            "data": {"train": "-", "held_out": "-", "partition": {"by": "iid", "clients": 1}},
+        }
+    )
+
+
+def sparse(base: Base, fraction: float = 0.2) -> Base:
+    """The same base with a support drawn by chance."""
+    rng = np.random.default_rng(1)
+    chosen = {n: np.flatnonzero(rng.random(p.numel()) < fraction) for n, p in base.parameters.items()}
+    return Base(name=base.name, model=base.model, tokenizer=base.tokenizer, parameters=base.parameters, support=chosen)
+
+
+def bench(base: Base, settings: Federation, threads: int = 2) -> tuple[Weights, llm.Task, list[llm.Encoded]]:
+    weights = workbench(found(settings, base), base, dtype=torch.float32, threads=threads)
+    task = llm.bind(settings.objective, base.tokenizer)
+    return weights, task, [task.encode(example) for example in EXAMPLES]
+
+
+def learn(base: Base, settings: Federation, steps: int, threads: int = 2) -> tuple[Measured, float, float]:
+    """Train on the toy task; give what was measured and the loss before and after."""
+    weights, task, examples = bench(base, settings, threads)
+    coefficients = np.zeros(256, np.int64)
+    weights.materialise_(coefficients)
+    before = llm.score(base.model, task, examples, 40)["loss"]
+    measured = train(
+        weights,
+        lambda batch: llm.mean_loss(base.model, task, batch),
+        [examples] * steps,
+        coefficients=coefficients,
+        directions=np.random.default_rng(0).integers(0, 256, steps),
+        eps=settings.training.eps,
+        lr=settings.training.lr,
+    )
+    np.add.at(coefficients, measured.seed_indices, np.rint(16 * measured.gradients.astype(np.float64)).astype(np.int64))
+    weights.materialise_(coefficients)
+    return measured, before, llm.score(base.model, task, examples, 40)["loss"]
+
+
+@pytest.mark.parametrize("part", ["full", "sparse"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_projected_gradient_is_the_directional_derivative(tiny_base, family, part):
+    base = open_base(tiny_base) if part == "full" else sparse(open_base(tiny_base))
+    weights, task, examples = bench(base, federation(tiny_base, family))
+    nothing = np.zeros(256, np.int64)
+    weights.materialise_(nothing)
+    gradients = torch.autograd.grad(task.losses(base.model, examples)[0].mean(), list(base.parameters.values()))
+    origin = {name: p.detach().clone() for name, p in base.parameters.items()}
+    for k in (0, 1, 200):
+        weights.materialise_(nothing, along=k, shift=1.0)
+        derivative = sum(
+            float(torch.sum(gradient.double() * (p.detach().double() - origin[name].double())))
+            for gradient, (name, p) in zip(gradients, base.parameters.items(), strict=True)
+        )
+        losses = []
+        for shift in (1e-3, -1e-3):
+            weights.materialise_(nothing, along=k, shift=shift)
+            losses.append(llm.mean_loss(base.model, task, examples))
+        assert projected_gradient(*losses, 1e-3) == pytest.approx(derivative, rel=0.03, abs=2e-3)
+
+
+@pytest.mark.parametrize("part", ["full", "sparse"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_small_model_learns_a_toy_task(tiny_base, family, part):
+    base = open_base(tiny_base) if part == "full" else sparse(open_base(tiny_base))
+    lr = 1e-3 if part == "full" else 5e-3
+    measured, before, after = learn(base, federation(tiny_base, family, lr), 250)
+    assert measured.skipped == 0
+    assert after < 0.6 * before
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_two_runs_measure_the_same_bits_on_any_number_of_threads(tiny_base, family):
+    runs = [learn(open_base(tiny_base), federation(tiny_base, family, 1e-3), 30, threads)[0] for threads in (1, 2, 2)]
+    assert len({(run.seed_indices.tobytes(), run.gradients.tobytes(), run.loss) for run in runs}) == 1
+
+
+def test_a_step_without_a_finite_loss_is_skipped_and_counted(tiny_base):
+    base = open_base(tiny_base)
+    weights, _, _ = bench(base, federation(tiny_base))
+    losses = iter([1.0, 0.5, float("nan"), 0.5, 1.0, float("inf"), 1.0, 0.75])
+    measured = train(
+        weights,
+        lambda _: next(losses),
+        [0] * 4,
+        coefficients=np.zeros(256, np.int64),
+        directions=np.arange(4),
+        eps=0.5,
+        lr=1e-3,
+    )
+    assert measured.seed_indices.tolist() == [0, 3]
+    assert measured.gradients.tolist() == [0.5, 0.25]
+    assert measured.skipped == 2
+    assert measured.loss == pytest.approx(4.75 / 6)
+
+
+@pytest.mark.parametrize(("plus", "minus"), [(float("nan"), 0.0), (float("inf"), 0.0), (70_000.0, 0.0)])
+def test_an_unusable_scalar_is_none(plus, minus):
+    assert projected_gradient(plus, minus, 0.5) is None
+
+
+def test_a_tied_tensor_counts_once(tiny_base):
+    names = [spec.name for spec in open_base(tiny_base).layout]
+    assert "model.embed_tokens.weight" in names
+    assert "lm_head.weight" not in names
+    assert names == sorted(names)
+
+
+def test_a_sparse_support_never_touches_the_rest(tiny_base):
+    base = sparse(open_base(tiny_base), 0.1)
+    before = {name: p.detach().clone() for name, p in base.parameters.items()}
+    weights, _, _ = bench(base, federation(tiny_base))
+    weights.materialise_(np.full(256, 10**6), along=1, shift=1.0)
+    for name, p in base.parameters.items():
+        moved = np.flatnonzero((p != before[name]).numpy())
+        assert moved.size
+        assert set(moved) <= set(base.support[name])
+
+
+def test_the_digest_covers_names_dtypes_shapes_and_bytes(tiny_base):
+    base = open_base(tiny_base)
+    digest = layout.weights_digest(base.layout, base.parameters)
+    with torch.no_grad():
+        base.parameters["model.norm.weight"][3] += 1e-6
+    assert layout.weights_digest(base.layout, base.parameters) != digest
