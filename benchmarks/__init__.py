@@ -1,0 +1,1 @@
+"""Benchmarks: one file per question, each with a stated baseline measured in the same run."""

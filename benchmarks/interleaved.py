@@ -1,0 +1,48 @@
+"""Timing of rivals in turns: A B C, A B C, …, so that a machine's moods fall on all of them; medians are compared."""
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+
+def medians(rivals: Mapping[str, Callable[[], object]], runs: int, warm_up: int = 2) -> dict[str, float]:
+    """Seconds of each rival, the median over `runs` turns after a warm-up."""
+    seconds: dict[str, list[float]] = {name: [] for name in rivals}
+    for turn in range(warm_up + runs):
+        for name, rival in rivals.items():
+            start = time.perf_counter()
+            rival()
+            if turn >= warm_up:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    capabilities = torch.cpu.get_capabilities()
+    return {
+        "processor": capabilities.get("cpu_name", platform.processor()),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "avx512_bf16": capabilities.get("avx512_bf16", False),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def report(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:
+    """Print a record, or a table with one line per row."""
+    if as_json:
+        print(json.dumps({"benchmark": title, "machine": machine(), "rows": rows}, indent=1))
+        return
+    print(title)
+    columns = list(rows[0])
+    print("  ".join(f"{column:>16}" for column in columns))
+    for row in rows:
+        print("  ".join(f"{value:>16.3f}" if isinstance(value, float) else f"{value!s:>16}" for value in row.values()))

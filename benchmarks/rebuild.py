@@ -1,0 +1,78 @@
+"""How fast is a model rebuilt from its ledger?
+
+Baseline: `torch.add(base, c, out=work)` over the same weights, which reads two models and writes one. Beside it the loop
+of the published code, written from the paper: one `torch.normal` and one addition per seed and tensor, extrapolated from
+a few seeds to all K.
+
+    python -m benchmarks.rebuild [--json] [--base DIR] [--runs N]
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+
+from benchmarks.interleaved import medians, report
+from fedkseed import llm
+from fedkseed.federation import Pool
+from fedkseed.zo import layout
+from fedkseed.zo.materialise import Weights
+
+SIZE, TICK, SEEDS = 4096, 1e-8, 3
+
+
+def rows(base: Path, runs: int) -> list[dict[str, object]]:
+    """One row per dtype that weights are stored in."""
+    result = []
+    for dtype in (torch.float32, torch.bfloat16):
+        model, _ = llm.load_base(base)
+        parameters = layout.trainable(model.to(dtype))
+        kept = {name: p.detach().clone() for name, p in parameters.items()}
+        constant = {name: p.detach().clone() for name, p in parameters.items()}
+        pool = Pool(family="hadamard", size=SIZE, seed=1)
+        slots = layout.place(pool, layout.describe(parameters))
+        weights = Weights(pool=pool, slots=slots, base=kept, working=parameters, tick=TICK)
+        coefficients = np.random.default_rng(0).integers(-(10**6), 10**6, SIZE)
+
+        @torch.inference_mode()
+        def add(kept: dict = kept, constant: dict = constant, parameters: dict = parameters) -> None:
+            for name, p in parameters.items():
+                torch.add(kept[name], constant[name], out=p.data)
+
+        @torch.inference_mode()
+        def per_seed(parameters: dict = parameters, dtype: torch.dtype = dtype) -> None:
+            for seed in range(SEEDS):
+                torch.manual_seed(seed)
+                for p in parameters.values():
+                    p.sub_(torch.normal(mean=0.0, std=1.0, size=p.shape, dtype=dtype), alpha=TICK)
+
+        seconds = medians({"add": add, "rebuild": lambda w=weights, c=coefficients: w.materialise_(c)}, runs)
+        loop = medians({"loop": per_seed}, 1, 0)["loop"] * SIZE / SEEDS
+        result.append(
+            {
+                "dtype": str(dtype).removeprefix("torch."),
+                "torch.add s": seconds["add"],
+                "rebuild s": seconds["rebuild"],
+                "ratio": seconds["rebuild"] / seconds["add"],
+                "per-seed loop s": loop,
+                "loop / rebuild": loop / seconds["rebuild"],
+            }
+        )
+    return result
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", type=Path, default=Path(".cache/smollm2-135m"), help="directory of the base model")
+    parser.add_argument("--runs", type=int, default=9, help="turns of which the median counts")
+    parser.add_argument("--json", action="store_true", help="print a record instead of a table")
+    arguments = parser.parse_args()
+    transformers.logging.disable_progress_bar()
+    report(f"rebuild from a dense ledger of K = {SIZE} over torch.add", rows(arguments.base, arguments.runs), arguments.json)
+
+
+if __name__ == "__main__":
+    main()
