@@ -15,9 +15,18 @@
     │   ├── ArtifactUnreadable       41   it is truncated or not an artifact
     │   └── ArtifactAltered          42   its digests do not match its contents
     ├── DecodeError                  50   bytes are not a message (sent to the dead letters)
-    └── LedgerError                  60   the ledger refuses a change
-        ├── GenesisMismatch          61   it belongs to another federation
-        └── UnknownVersion           62   a version it does not hold was asked for
+    ├── LedgerError                  60   the ledger refuses a change
+    │   ├── GenesisMismatch          61   it belongs to another federation
+    │   ├── UnknownVersion           62   a version it does not hold was asked for
+    │   ├── LedgerUnreachable        63   its store cannot be reached, or takes no writes for now
+    │   ├── LedgerDenied             64   its store refuses the credentials
+    │   ├── LedgerSchemaUnknown      65   it was written by a version of the program with another schema
+    │   ├── LedgerAltered            66   what is stored does not verify
+    │   ├── LedgerBehind             67   it is older than what was already seen of it
+    │   └── LedgerMissing            68   no federation of that name was founded there
+    └── BrokerError                  70   the message broker cannot be used
+        ├── BrokerDenied             71   it refuses the credentials, or what they may do is not enough
+        └── TopologyMismatch         72   it has a queue or exchange of that name, but another one
 
 A message is one line that names the setting, file, line or tensor at fault.
 """
@@ -131,3 +140,57 @@ class UnknownVersion(LedgerError):
     """A version was asked for that the ledger does not hold."""
 
     exit_code = 62
+
+
+class LedgerUnreachable(LedgerError):
+    """The store cannot be reached, or takes no writes for now: trying again is the right answer."""
+
+    exit_code = 63
+
+
+class LedgerDenied(LedgerError):
+    """The store refuses the credentials, or what they may do is not enough."""
+
+    exit_code = 64
+
+
+class LedgerSchemaUnknown(LedgerError):
+    """The ledger is stored in a way that this version of the program does not know."""
+
+    exit_code = 65
+
+
+class LedgerAltered(LedgerError):
+    """What is stored is incomplete or does not match its digests; the message names the part."""
+
+    exit_code = 66
+
+
+class LedgerBehind(LedgerError):
+    """The ledger is older than what was already seen of it: a restored backup, or a truncated file."""
+
+    exit_code = 67
+
+
+class LedgerMissing(LedgerError):
+    """No federation of that name was founded in this store."""
+
+    exit_code = 68
+
+
+class BrokerError(FedkseedError):
+    """The message broker cannot be used."""
+
+    exit_code = 70
+
+
+class BrokerDenied(BrokerError):
+    """The message broker refuses the credentials, or what they may do is not enough."""
+
+    exit_code = 71
+
+
+class TopologyMismatch(BrokerError):
+    """The message broker has a queue or an exchange of that name, declared in another way; the message names it."""
+
+    exit_code = 72

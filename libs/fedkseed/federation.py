@@ -66,7 +66,7 @@ class Response(_Checked):
 
     kind: Literal["response"]
     template: str = "chat"  # "chat": the tokenizer's chat template; otherwise text that contains {prompt}, before the response
-    max_tokens: PositiveInt = 1024
+    max_tokens: Annotated[int, Field(ge=2)] = 1024  # prompt and response need one each
 
     def __post_init__(self) -> None:
         """Refuse a template that does not read the prompt."""
@@ -310,7 +310,7 @@ def _sentence(fault: Any) -> str:
     """Turn one pydantic error into a line that names the setting."""
     where = ".".join(str(part) for part in fault["loc"] if part not in _TAGS)
     if fault["type"] == "unexpected_keyword_argument":
-        close = difflib.get_close_matches(str(fault["loc"][-1]), _NAMES, n=1)
+        close = difflib.get_close_matches(str(fault["loc"][-1]), _NAMES - {fault["loc"][-1]}, n=1)
         return f"{where}: unknown setting" + (f"; did you mean {close[0]}?" if close else "")
     if fault["type"] == "missing":
         return f"{where}: missing"

@@ -13,10 +13,12 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
-from fedkseed.errors import BaseMissing, SettingError
+from fedkseed.errors import BaseError, BaseMissing, SettingError
 from fedkseed.federation import LabelWords, Objective, Response
 
 
@@ -45,19 +47,32 @@ def load_base(base: str | Path) -> tuple[transformers.PreTrainedModel, Any]:
     Raises:
         BaseMissing: it cannot be found or loaded.
     """
+    options = {"dtype": "auto", "output_loading_info": True, "ignore_mismatched_sizes": True}
     try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype="auto")
+        loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(base, **options)
         tokenizer = transformers.AutoTokenizer.from_pretrained(base)
-    except (OSError, ValueError, KeyError) as error:
-        raise BaseMissing(f"base model {base}: {str(error).splitlines()[0]}") from error
+    except _UNLOADABLE as error:
+        raise BaseMissing(f"base model {base}: {_reason(base, error)}") from error
+    model, info = loaded
+    if faulty := sorted({*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}):
+        raise BaseMissing(
+            f"base model {base}: tensor {faulty[0]}: not in its files, or not of the shape that its config.json asks for"
+        )
     model.train(False)
     return model, tokenizer
 
 
+_UNLOADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, StrictDataclassError)
+
+
+def _reason(base: str | Path, error: Exception) -> str:
+    """The first sentence of what the libraries say, in one line."""
+    sentence = " ".join(str(error).split()).split(". ")[0].removesuffix(".")
+    return sentence if Path(base).is_dir() else f"no such directory, and not a model id that can be loaded: {sentence}"
+
+
 def compute_dtype() -> torch.dtype:
     """The dtype that forward passes are fast in on this machine: bfloat16 where the processor multiplies it natively."""
-    if torch.cuda.is_available():
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     features = torch.cpu.get_capabilities()
     return torch.bfloat16 if features.get("amx_bf16") or features.get("avx512_bf16") or features.get("bf16") else torch.float32
 
@@ -91,6 +106,7 @@ def bind(objective: Objective, tokenizer: Any) -> Task:
 
     Raises:
         SettingError: two label words start with the same token, or a chat template is wanted and there is none.
+        BaseError: the tokenizer has no end-of-text token.
     """
     match objective:
         case LabelWords():
@@ -128,18 +144,21 @@ class ResponseTask:
         self._tokenizer, self._template, self._limit = tokenizer, objective.template, objective.max_tokens
         if self._template == "chat" and not tokenizer.chat_template:
             raise SettingError("objective.template: this base has no chat template; give a text that contains {prompt}")
+        if tokenizer.eos_token_id is None:
+            raise BaseError("the tokenizer of this base has no end-of-text token, so a response would have no end")
 
     def encode(self, example: Mapping[str, Any]) -> Encoded:
         """Prompt and response; a long response loses its end, a long prompt its beginning."""
         response = [*_tokens(self._tokenizer, example["response"]), self._tokenizer.eos_token_id][: self._limit - 1]
         prompt = self.prompt(example)[-(self._limit - len(response)) :]
+        prompt = prompt or [self._tokenizer.eos_token_id]  # something must come before the first token that is scored
         reads = range(len(prompt) - 1, len(prompt) + len(response) - 1)
         return Encoded(tokens=(*prompt, *response), reads=tuple(reads), targets=tuple(response))
 
     def prompt(self, example: Mapping[str, Any]) -> list[int]:
         """The tokens before the response."""
         if self._template != "chat":
-            tokens: list[int] = self._tokenizer(self._template.format(prompt=example["prompt"]))["input_ids"]
+            tokens: list[int] = self._tokenizer(self._template.replace("{prompt}", example["prompt"]))["input_ids"]
             return tokens
         turn = [{"role": "user", "content": example["prompt"]}]
         encoded = self._tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=True)

@@ -15,7 +15,7 @@ import transformers
 from numpy.typing import NDArray
 
 from fedkseed import llm
-from fedkseed.errors import BaseMismatch, EmptyData, FileError, SupportMismatch
+from fedkseed.errors import BaseMismatch, EmptyData, FileError, SettingError, SupportMismatch
 from fedkseed.federation import Federation
 from fedkseed.genesis import Genesis, TensorSpec
 from fedkseed.ledger import artifact
@@ -212,10 +212,13 @@ def choose_support(base: str, text: Path, *, fraction: float, samples: int, leng
         seed: which passages.
 
     Raises:
+        SettingError: the fraction is not above 0 and at most 1.
         BaseMissing: the base cannot be found or loaded.
         FileError: the text cannot be read.
         EmptyData: the text is shorter than a passage.
     """
+    if not 0 < fraction <= 1:  # nor is what is not a number
+        raise SettingError(f"fraction: must be above 0 and at most 1, not {fraction}")
     try:
         words = text.read_text(encoding="utf-8")
     except OSError as error:

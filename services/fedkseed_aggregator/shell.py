@@ -69,7 +69,7 @@ class Shell:
         wake: has an event fed at a time, in unix seconds of the store's clock.
     """
 
-    def __init__(self, *, store: LedgerStore, broker: Broker, wake: Callable[[float, Woke], None]) -> None:
+    def __init__(self, *, store: LedgerStore, broker: Broker, wake: Callable[[float, Woke], object]) -> None:
         self._store = store
         self._broker = broker
         self._wake = wake

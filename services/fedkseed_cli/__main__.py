@@ -37,7 +37,8 @@ fedkseed.add_command(support)
 
 def main() -> None:
     """Run the command and turn its failures into one line and an exit code."""
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # our own display says how far we are
+    os.environ.setdefault("TQDM_DISABLE", "1")  # our own display says how far we are
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # what its warnings are about is an error here, or nothing
     try:
         fedkseed.main(standalone_mode=False)
     except click.ClickException as error:

@@ -12,18 +12,25 @@ from fedkseed import federation as settings
 @click.command()
 @click.argument("federation", type=click.Path(path_type=Path), metavar="FEDERATION.TOML")
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Where the run's files go.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16"]),
+    help="What to compute in; by default bfloat16 where the processor multiplies it natively, else float32.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead of a table.")
-def simulate(federation: Path, out: Path, as_json: bool) -> None:
+def simulate(federation: Path, out: Path, dtype: str | None, as_json: bool) -> None:
     """Run a whole federation in this process: real model, real data, virtual time.
 
     Leaves ledger.safetensors (the fine-tuned model beside its base), metrics.jsonl and report.html in DIR.
     """
     loaded = settings.load(federation)
+    import torch
+
     from fedkseed_cli.display import Display, results_table
     from fedkseed_simulator.run import run
 
     with Display(loaded, quiet=as_json) as display:
-        report = run(loaded, out, display.show)
+        report = run(loaded, out, display.show, None if dtype is None else getattr(torch, dtype))
     if as_json:
         click.echo(json.dumps(asdict(report), indent=1))
     else:

@@ -68,7 +68,7 @@ class Shell:
         broker: Broker,
         trainer: Trainer,
         save: Callable[[State], None],
-        wake: Callable[[float, Woke], None],
+        wake: Callable[[float, Woke], object],
         end: Callable[[], None],
     ) -> None:
         self._broker = broker

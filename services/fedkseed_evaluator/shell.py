@@ -49,8 +49,8 @@ class Shell:
         self,
         *,
         broker: Broker,
-        evaluate: Callable[[Evaluate], None],
-        wake: Callable[[float, Woke], None],
+        evaluate: Callable[[Evaluate], object],
+        wake: Callable[[float, Woke], object],
         end: Callable[[], None],
     ) -> None:
         self._broker = broker

@@ -152,9 +152,7 @@ class ClientHost:
 class VirtualTrainer:
     """A `Trainer` that takes virtual time: steps, times the time of one, times how slow the client is."""
 
-    def __init__(
-        self, world: World, name: str, process: Process[ClientEvent], train: Train
-    ) -> None:
+    def __init__(self, world: World, name: str, process: Process[ClientEvent], train: Train) -> None:
         self._settings = world.federation.simulation
         self._name = name
         self._process = process

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from fedkseed.errors import FileError
 from fedkseed_simulator.facts import (
     Fact,
     IncidentHappened,
@@ -38,14 +39,21 @@ def row(fact: Fact) -> dict[str, Any]:
 
 
 class Journal:
-    """Appends facts to a file that takes its final name when the run is complete."""
+    """Appends facts to a file that takes its final name when the run is complete, and goes when the run fails.
+
+    Raises:
+        FileError: the file cannot be written.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._partial = path.with_name(path.name + ".partial")
 
     def __enter__(self) -> Self:
-        self._file = self._partial.open("w", encoding="utf-8")
+        try:
+            self._file = self._partial.open("w", encoding="utf-8")
+        except OSError as error:
+            raise FileError(f"{self._partial}: {error.strerror}") from error
         return self
 
     def write(self, fact: Fact) -> None:
@@ -56,8 +64,13 @@ class Journal:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._file.close()
-        if kind is None:
-            self._partial.replace(self._path)
+        try:
+            if kind is None:
+                self._partial.replace(self._path)
+        except OSError as failure:
+            raise FileError(f"{self._path}: {failure.strerror}") from failure
+        finally:
+            self._partial.unlink(missing_ok=True)
 
 
 def _number(value: Any) -> Any:

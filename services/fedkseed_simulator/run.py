@@ -15,8 +15,8 @@ import torch
 
 from fedkseed import data, llm, model
 from fedkseed.data import Example
-from fedkseed.errors import FileError
-from fedkseed.federation import Federation
+from fedkseed.errors import FileError, SettingError
+from fedkseed.federation import Federation, Response
 from fedkseed.genesis import Genesis
 from fedkseed.ledger import artifact
 from fedkseed.ledger.artifact import Artifact
@@ -40,13 +40,16 @@ class Dataset:
     held_out: tuple[Example, ...]
 
 
-def run(federation: Federation, out: Path, observe: Callable[[Fact], None] = lambda _: None) -> Report:
+def run(
+    federation: Federation, out: Path, observe: Callable[[Fact], None] = lambda _: None, dtype: torch.dtype | None = None
+) -> Report:
     """Carry out a federation and leave its files in a directory.
 
     Args:
         federation: as loaded from its file.
         out: made if it is missing; files in it are replaced when they are complete.
         observe: is told every fact as it happens.
+        dtype: what to compute in; what is fast on this machine by default.
 
     Returns:
         What the report shows. Its last scores are those of the exported model, computed in float32 from stored weights.
@@ -55,17 +58,20 @@ def run(federation: Federation, out: Path, observe: Callable[[Fact], None] = lam
         FedkseedError: a setting, a file, the base or the data is at fault; nothing is left half written.
     """
     started = time.monotonic()
+    _check_target(federation)
     dataset = load_data(federation)
     base = model.open_base(federation.model.base, federation.model.support)
     genesis = model.found(federation, base)
+    journal = Journal(out / "metrics.jsonl")
+
+    def tell(fact: Fact) -> None:
+        journal.write(fact)
+        observe(fact)
+
+    simulation = Embedded(federation, genesis, base, dataset, dtype).simulation(tell)
     _make(out)
-    with Journal(out / "metrics.jsonl") as journal:
-
-        def tell(fact: Fact) -> None:
-            journal.write(fact)
-            observe(fact)
-
-        outcome = Embedded(federation, genesis, base, dataset).simulation(tell).run()
+    with journal:
+        outcome = simulation.run()
     ledger = out / "ledger.safetensors"
     head = outcome.head
     artifact.write(ledger, Artifact(genesis_bytes=head.genesis_bytes, version=head.version, coefficients=head.coefficients))
@@ -81,6 +87,15 @@ def run(federation: Federation, out: Path, observe: Callable[[Fact], None] = lam
     )
     _write(out / "report.html", render(result))
     return result
+
+
+def _check_target(federation: Federation) -> None:
+    """Refuse to wait for a metric that no evaluation gives."""
+    responses = isinstance(federation.objective, Response) and federation.evaluation.rouge_examples > 0
+    metrics = ("loss", "accuracy", "rouge_l") if responses else ("loss", "accuracy")
+    target = federation.rounds.target
+    if target and target.metric not in metrics:
+        raise SettingError(f"rounds.target.metric: evaluations give {', '.join(metrics)}, not {target.metric}")
 
 
 def load_data(federation: Federation) -> Dataset:
@@ -100,11 +115,18 @@ def load_data(federation: Federation) -> Dataset:
 class Embedded:
     """All clients and the evaluator on one working model: they take turns, each from the base and its own ledger."""
 
-    def __init__(self, federation: Federation, genesis: Genesis, base: model.Base, dataset: Dataset) -> None:
+    def __init__(
+        self,
+        federation: Federation,
+        genesis: Genesis,
+        base: model.Base,
+        dataset: Dataset,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         self._federation, self._genesis = federation, genesis
         self._model, self._tokenizer = base.model, base.tokenizer
         self._task = llm.bind(federation.objective, base.tokenizer)
-        self._weights = model.workbench(genesis, base)
+        self._weights = model.workbench(genesis, base, dtype=dtype)
         self._held_out = dataset.held_out
         self._encoded = {name: [self._task.encode(e) for e in examples] for name, examples in dataset.clients.items()}
 
@@ -163,5 +185,9 @@ def _make(out: Path) -> None:
 
 def _write(path: Path, text: str) -> None:
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise FileError(f"{path}: {error.strerror}") from error

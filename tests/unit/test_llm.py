@@ -77,6 +77,21 @@ def test_a_plain_template_needs_no_chat_template(base):
     assert tokenizer.decode(task.encode({"prompt": "w1", "response": "w2"}).tokens) == "user w1 assistant w2 </s>"
 
 
+def test_braces_in_a_plain_template_are_just_text(base):
+    _, tokenizer = base
+    task = llm.bind(Response(kind="response", template="{w1} {prompt} {"), tokenizer)
+    expected = ["{w1} w2 {", "{w1} w2 {".replace("w2", "{prompt}")]
+    prompts = [task.prompt({"prompt": prompt}) for prompt in ("w2", "{prompt}")]
+    assert prompts == [tokenizer(text)["input_ids"] for text in expected]
+
+
+def test_a_response_after_an_empty_prompt_follows_the_end_of_text(base):
+    _, tokenizer = base
+    encoded = llm.bind(Response(kind="response", template="{prompt}"), tokenizer).encode({"prompt": "", "response": "w1"})
+    assert tokenizer.decode(encoded.tokens) == "</s> w1 </s>"
+    assert encoded.reads == (0, 1)
+
+
 def test_label_words_that_look_alike_to_the_tokenizer_are_refused(base):
     with pytest.raises(SettingError, match=r"objective\.words"):
         llm.bind(LabelWords(kind="label-words", words=("nobody", "nothing")), base[1])

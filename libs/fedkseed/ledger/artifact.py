@@ -88,7 +88,8 @@ def read(path: Path) -> Artifact:
             metadata: Mapping[str, str] = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except OSError as error:
-        raise FileError(f"{path}: {str(error).removesuffix(f': {path}')}") from error
+        reason = "it is a directory" if path.is_dir() else str(error).removesuffix(f": {path}")
+        raise FileError(f"{path}: {reason}") from error
     except SafetensorError as error:
         raise ArtifactUnreadable(f"{path}: truncated, or not a ledger artifact: {error}") from error
     if metadata.get("format") != FORMAT:

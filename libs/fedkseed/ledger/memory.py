@@ -1,13 +1,12 @@
 """A ledger in this process: the store of simulations and of federations that live in one place."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
-from fedkseed.errors import LedgerError
 from fedkseed.ledger.commit import Commit
 from fedkseed.ledger.fold import Folded
 from fedkseed.ledger.head import Head
-from fedkseed.ledger.store import Change
+from fedkseed.ledger.store import Change, LastSeen, check, forgettable, sightings
 
 
 class MemoryLedger:
@@ -18,27 +17,35 @@ class MemoryLedger:
         self._clock = clock
         self._first = head.version + 1  # of the log
         self._log: list[Commit] = []
+        self._clients: dict[str, LastSeen] = {}
         self._lock = threading.Lock()
 
     def head(self) -> Head:
-        """The newest head."""
+        """See LedgerStore."""
         return self._head
 
-    def transact(self, change: Change) -> Folded:
-        """Apply a change to the newest head: all of it, or nothing when it raises.
+    def now(self) -> float:
+        """See LedgerStore."""
+        return self._clock()
 
-        Raises:
-            LedgerError: its commits do not continue the log.
-        """
+    def transact(self, change: Change) -> Folded:
+        """See LedgerStore."""
         with self._lock:
-            head, folded = change(self._head, self._clock())
-            versions = [commit.version for commit in folded.commits]
-            if versions != list(range(self._head.version + 1, head.version + 1)):
-                raise LedgerError(f"commits {versions} do not lead from version {self._head.version} to {head.version}")
+            now = self._clock()
+            head, folded = change(self._head, now)
+            check(self._head, head, folded)
             self._log.extend(folded.commits)
             self._head = head
+            self._clients |= sightings(folded.receipts, now)
+            for client in forgettable(self._clients):
+                del self._clients[client]
         return folded
 
     def commits(self, after: int = 0) -> Iterator[Commit]:
-        """The log in order, from version `after` + 1 on."""
+        """See LedgerStore."""
         return iter(self._log[max(0, after + 1 - self._first) :])
+
+    def clients(self) -> Mapping[str, LastSeen]:
+        """See LedgerStore."""
+        with self._lock:
+            return dict(self._clients)

@@ -1,24 +1,55 @@
 """The port to where a ledger is kept: read the head, change it atomically, read the log.
 
-A change is a pure function of (head, time of the store), so that a store may call it again when it lost a race. A store
-appends the commits of a change in the same transaction, and refuses one whose version is not the next.
+- A change is a pure function of (head, time of the store), so that a store may call it again when it lost a race.
+- A store appends the commits of a change in the same transaction, and refuses one whose version is not the next.
+- Whatever happens to the connection, a change is kept at most once.
+- A store also remembers when it last heard of each client. That is for operators: nothing is decided by it, and of too
+  many only the newest MAX_CLIENTS are kept.
 """
 
-from collections.abc import Callable, Iterator
+import heapq
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+from fedkseed.errors import LedgerError
 from fedkseed.ledger.commit import Commit
 from fedkseed.ledger.fold import Folded
 from fedkseed.ledger.head import Head
+from fedkseed.messages import Outcome, Receipt
+
+MAX_CLIENTS = 16384
 
 Change = Callable[[Head, float], tuple[Head, Folded]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastSeen:
+    """The last update that came from a client."""
+
+    at: float  # unix seconds
+    base: int
+    outcome: Outcome
 
 
 class LedgerStore(Protocol):
     """Keeps one ledger."""
 
     def head(self) -> Head:
-        """The newest head."""
+        """The newest head.
+
+        Raises:
+            LedgerUnreachable: the store does not answer; try again.
+            LedgerError: what is stored cannot be used; another try would not help.
+        """
+        ...
+
+    def now(self) -> float:
+        """The time of the store in unix seconds, by which rounds open and close.
+
+        Raises:
+            LedgerUnreachable: the store does not answer; try again.
+        """
         ...
 
     def transact(self, change: Change) -> Folded:
@@ -31,10 +62,48 @@ class LedgerStore(Protocol):
             What the change that was kept produced.
 
         Raises:
-            LedgerError: its commits do not continue the log.
+            LedgerUnreachable: the store does not answer, and whether the change was kept is not known. A call with the very
+                same function finds out: what was kept before is returned and not applied again.
+            LedgerError: the commits do not continue the log, or what is stored cannot be used.
         """
         ...
 
     def commits(self, after: int = 0) -> Iterator[Commit]:
-        """The log in order, from version `after` + 1 on."""
+        """The log in order, from version `after` + 1 on.
+
+        Raises:
+            LedgerUnreachable: while it is read; go on after the last version that came.
+        """
         ...
+
+    def clients(self) -> Mapping[str, LastSeen]:
+        """What was last heard of each client, by name.
+
+        Raises:
+            LedgerUnreachable: the store does not answer; try again.
+        """
+        ...
+
+
+def check(before: Head, after: Head, folded: Folded) -> None:
+    """Refuse what no change may do to a ledger.
+
+    Raises:
+        LedgerError: the commits do not lead from one head to the other, or the revision does not tell them apart.
+    """
+    versions = [commit.version for commit in folded.commits]
+    if versions != list(range(before.version + 1, after.version + 1)):
+        raise LedgerError(f"commits {versions} do not lead from version {before.version} to {after.version}")
+    if after is not before and after.revision <= before.revision:
+        raise LedgerError(f"a change of revision {before.revision} has revision {after.revision}")
+
+
+def sightings(receipts: Sequence[Receipt], now: float) -> dict[str, LastSeen]:
+    """What the receipts of a change say about the clients that sent updates, by name."""
+    return {receipt.client: LastSeen(at=now, base=receipt.base, outcome=receipt.outcome) for receipt in receipts}
+
+
+def forgettable(seen: Mapping[str, LastSeen]) -> tuple[str, ...]:
+    """Name the clients that were not heard of for longest, beyond the newest MAX_CLIENTS."""
+    excess = len(seen) - MAX_CLIENTS
+    return tuple(heapq.nsmallest(excess, seen, key=lambda client: seen[client].at)) if excess > 0 else ()

@@ -3,9 +3,11 @@
 Rules that every adapter keeps:
 - A delivery that was not acknowledged when its connection ended is delivered again, under a new tag. Acknowledging a tag
   that is unknown or already acknowledged does nothing.
-- Every `publish` is answered by a notice with its token: `Confirmed` once the broker holds all its envelopes, or
-  `Unconfirmed` when that is not known and it may be published again now (the adapter has waited long enough).
-- Letters of one connection reach a queue in the order in which they were published.
+- Every `publish` is answered by a notice with its token: `Confirmed` once every queue that its envelopes are for holds them,
+  or `Unconfirmed` when that is not known, or known not to be so, and it may be published again now (the adapter has
+  waited long enough). An envelope that no queue is for is dropped, and that is fine, unless its address says `required`.
+- Letters of one connection reach a queue in the order in which they were published, as long as all are confirmed.
+- A connection that is lost comes back by itself.
 - `notify` may be called from any thread and at any time, also within `publish`; it only puts the notice where the
   service's loop finds it.
 """
@@ -47,7 +49,7 @@ class Confirmed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unconfirmed:
-    """It is not known whether the broker holds what was published under the token: publish it again."""
+    """The broker does not hold, or may not hold, all that was published under the token: publish it again."""
 
     token: int
 
@@ -59,11 +61,16 @@ class Broker(Protocol):
     """One connection to a broker."""
 
     def start(self, topology: Topology, queues: Sequence[str], notify: Callable[[Notice], None]) -> None:
-        """Declare the topology, then consume from the queues; called once, before anything else."""
+        """Declare the topology, then consume from the queues; called once, before anything else, and waits for the broker.
+
+        Raises:
+            BrokerDenied: it will have nothing to do with this user.
+            TopologyMismatch: it has one of the queues or exchanges, but another kind of it.
+        """
         ...
 
     def publish(self, token: int, envelopes: Sequence[Envelope]) -> None:
-        """Publish in order; an envelope that no queue takes is dropped."""
+        """Publish in order; does not wait."""
         ...
 
     def acknowledge(self, tags: Iterable[int]) -> None:

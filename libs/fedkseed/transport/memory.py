@@ -1,14 +1,15 @@
 """A broker in this process, for one thread: what simulations and embedded federations run over.
 
 Letters are bytes here too, so that what works over this broker works over a wire. A notice is given at once, within the
-call that caused it. Consumers of one queue take turns.
+call that caused it. Consumers of one queue take turns. Of a queue's limits only its length is kept: there is no time here, and
+nobody dies of a letter.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from fedkseed.transport.broker import Confirmed, Delivery, Envelope, Notice
+from fedkseed.transport.broker import Confirmed, Delivery, Envelope, Notice, Unconfirmed
 from fedkseed.transport.topology import Binding, Queue, Topology
 
 
@@ -28,12 +29,15 @@ class _Queue:
     letters: deque[_Letter] = field(default_factory=deque)
     consumers: deque["MemoryConnection"] = field(default_factory=deque)
 
-    def put(self, letter: _Letter) -> None:
-        """Take a letter in; a queue that is too long drops its oldest."""
+    def put(self, letter: _Letter) -> bool:
+        """Take a letter in; a queue that is too long drops its oldest, or refuses the newest: False."""
+        if self.spec.overflow == "reject-publish" and len(self.letters) >= self.spec.max_length:
+            return False
         self.letters.append(letter)
         self.hand_out()
-        if self.spec.max_length is not None and len(self.letters) > self.spec.max_length:
+        if len(self.letters) > self.spec.max_length:
             self.letters.popleft()
+        return True
 
     def hand_out(self) -> None:
         """Give what waits to the consumers, in turn."""
@@ -63,10 +67,10 @@ class MemoryBroker:
         """A declared queue."""
         return self._queues[name]
 
-    def route(self, envelope: Envelope) -> None:
-        """Put a copy of an envelope into every queue that it is for, once each."""
-        for name in dict.fromkeys(self._targets(envelope)):
-            self._queues[name].put(_Letter(envelope))
+    def route(self, envelope: Envelope) -> bool:
+        """Put a copy of an envelope into every queue that it is for, once each; whether it got where it must."""
+        taken = [self._queues[name].put(_Letter(envelope)) for name in dict.fromkeys(self._targets(envelope))]
+        return all(taken) and (bool(taken) or not envelope.to.required)
 
     def waiting(self, name: str) -> tuple[bytes, ...]:
         """The bodies in a queue that nobody has taken."""
@@ -98,10 +102,9 @@ class MemoryConnection:
             self._broker.queue(name).hand_out()
 
     def publish(self, token: int, envelopes: Sequence[Envelope]) -> None:
-        """See Broker; confirmed at once."""
-        for envelope in envelopes:
-            self._broker.route(envelope)
-        self._notify(Confirmed(token=token))
+        """See Broker; answered at once."""
+        arrived = [self._broker.route(envelope) for envelope in envelopes]
+        self._notify(Confirmed(token=token) if all(arrived) else Unconfirmed(token=token))
 
     def acknowledge(self, tags: Iterable[int]) -> None:
         """See Broker."""

@@ -2,14 +2,27 @@
 
 Who may write where: the aggregator to `rounds`, `receipts`, `dead` and to any mailbox, participants to `updates` only.
 A participant is a client or an evaluator; its mailbox takes rounds and snapshots, its receipts have a queue of their own.
+
+Every limit of a queue is stated, because what RabbitMQ does without one differs from version to version.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 ROUND_KEY = "round"
 DEAD_KEY = "dead"
 MAILBOX_LENGTH = 64  # rounds and snapshots kept for a participant that is away; then the oldest go
 RECEIPTS_LENGTH = 1024
+BACKLOG_LENGTH = 100_000  # what waits for the aggregator, and dead letters
+BACKLOG_BYTES = 1 << 30
+DELIVERY_LIMIT = 20  # deliveries in vain after which a letter is one that kills its readers
+BROWSED = 1_000_000  # the same for queues that are looked into: every look is a delivery in vain
+REQUEST_SECONDS = 60.0  # who waited longer for a snapshot has asked again
+ABSENCE_SECONDS = 7 * 24 * 3600.0  # after which the queues of a participant that does not come back are removed
+MEMBERS = 3  # of a cluster that hold a queue, where there are so many
+
+Overflow = Literal["drop-head", "reject-publish"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,14 +31,43 @@ class Address:
 
     exchange: str
     key: str
+    required: bool = False  # a queue must take the letter: without one it is not confirmed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
-    """A queue; one of bounded length drops its oldest letters."""
+    """A durable queue of bounded length."""
 
     name: str
-    max_length: int | None = None
+    max_length: int = BACKLOG_LENGTH  # letters
+    max_bytes: int = BACKLOG_BYTES
+    overflow: Overflow = "drop-head"  # the oldest letter goes, or the newest is not confirmed
+    delivery_limit: int = DELIVERY_LIMIT
+    dead_letters: Address | None = None  # where a letter beyond the limit goes, surely; needs `reject-publish`
+    ttl_seconds: float | None = None  # letters that waited longer are gone
+    expires_seconds: float | None = None  # without a consumer for so long, the queue is removed
+
+    @property
+    def arguments(self) -> Mapping[str, str | int]:
+        """What RabbitMQ calls all this: the arguments of the declaration, times in milliseconds."""
+        written: dict[str, str | int] = {
+            "x-queue-type": "quorum",
+            "x-quorum-initial-group-size": MEMBERS,
+            "x-queue-leader-locator": "balanced",
+            "x-max-length": self.max_length,
+            "x-max-length-bytes": self.max_bytes,
+            "x-overflow": self.overflow,
+            "x-delivery-limit": self.delivery_limit,
+        }
+        if self.dead_letters:
+            written["x-dead-letter-exchange"] = self.dead_letters.exchange
+            written["x-dead-letter-routing-key"] = self.dead_letters.key
+            written["x-dead-letter-strategy"] = "at-least-once"
+        if self.ttl_seconds is not None:
+            written["x-message-ttl"] = round(1000 * self.ttl_seconds)
+        if self.expires_seconds is not None:
+            written["x-expires"] = round(1000 * self.expires_seconds)
+        return written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +102,11 @@ def shared(federation: str) -> Topology:
     return Topology(
         exchanges=(rounds, updates, receipts, dead),
         queues=(
-            Queue(name=updates_queue(federation)),
-            Queue(name=snapshots_queue(federation)),
-            Queue(name=evaluations_queue(federation)),
-            Queue(name=dead),
-            Queue(name=_name(federation, "last"), max_length=1),
+            _backlog(updates_queue(federation), to_dead(federation)),
+            _backlog(evaluations_queue(federation), to_dead(federation)),
+            Queue(name=snapshots_queue(federation), ttl_seconds=REQUEST_SECONDS),
+            Queue(name=dead, delivery_limit=BROWSED),
+            Queue(name=_name(federation, "last"), max_length=1, delivery_limit=BROWSED),
         ),
         bindings=(
             Binding(exchange=updates, queue=updates_queue(federation), pattern="update.*"),
@@ -81,7 +123,10 @@ def personal(federation: str, participant: str) -> Topology:
     mailbox, receipts = mailbox_queue(federation, participant), receipts_queue(federation, participant)
     return Topology(
         exchanges=(),
-        queues=(Queue(name=mailbox, max_length=MAILBOX_LENGTH), Queue(name=receipts, max_length=RECEIPTS_LENGTH)),
+        queues=(
+            Queue(name=mailbox, max_length=MAILBOX_LENGTH, expires_seconds=ABSENCE_SECONDS),
+            Queue(name=receipts, max_length=RECEIPTS_LENGTH, expires_seconds=ABSENCE_SECONDS),
+        ),
         bindings=(
             Binding(exchange=_name(federation, "rounds"), queue=mailbox, pattern=ROUND_KEY),
             Binding(exchange=_name(federation, "receipts"), queue=receipts, pattern=participant),
@@ -131,12 +176,17 @@ def to_client(federation: str, client: str) -> Address:
 
 def to_aggregator(federation: str, kind: str, participant: str) -> Address:
     """Where a participant sends what it has to say: kind is `update`, `snapshot` or `evaluation`."""
-    return Address(exchange=_name(federation, "updates"), key=f"{kind}.{participant}")
+    return Address(exchange=_name(federation, "updates"), key=f"{kind}.{participant}", required=True)
 
 
 def to_dead(federation: str) -> Address:
     """Where letters go that cannot be read, with the reason."""
-    return Address(exchange=_name(federation, "dead"), key=DEAD_KEY)
+    return Address(exchange=_name(federation, "dead"), key=DEAD_KEY, required=True)
+
+
+def _backlog(name: str, dead_letters: Address) -> Queue:
+    """A queue whose letters must not be lost: when it is full, those who publish wait."""
+    return Queue(name=name, overflow="reject-publish", dead_letters=dead_letters)
 
 
 def _name(federation: str, part: str) -> str:
