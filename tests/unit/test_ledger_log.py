@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from fedkseed.codec import pack_integers
-from fedkseed.errors import LedgerError
+from fedkseed.errors import LedgerAltered
 from fedkseed.genesis import genesis_digest
 from fedkseed.ledger.digest import state_digest
 from fedkseed.ledger.log import replay, verify
@@ -31,15 +31,20 @@ def test_an_intact_log_verifies():
 
 def test_a_changed_difference_is_found_at_its_version():
     changed = replace(LOG[1], delta=pack_integers(replay(LOG, K)))
-    with pytest.raises(LedgerError, match="version 2 has another state digest"):
+    with pytest.raises(LedgerAltered, match="version 2 has another state digest"):
         verify((LOG[0], changed, *LOG[2:]), genesis(), K)
 
 
+def test_a_difference_that_cannot_be_read_is_found_at_its_version():
+    with pytest.raises(LedgerAltered, match="version 2: "):
+        verify((LOG[0], replace(LOG[1], delta=b""), *LOG[2:]), genesis(), K)
+
+
 def test_a_missing_version_is_found():
-    with pytest.raises(LedgerError, match="version 3 where 2 was expected"):
+    with pytest.raises(LedgerAltered, match="version 3 where 2 was expected"):
         verify((LOG[0], *LOG[2:]), genesis(), K)
 
 
 def test_a_log_of_another_genesis_is_found():
-    with pytest.raises(LedgerError, match="version 1 has another state digest"):
+    with pytest.raises(LedgerAltered, match="version 1 has another state digest"):
         verify(LOG, genesis(federation="another"), K)

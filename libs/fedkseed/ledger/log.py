@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from fedkseed.codec import unpack_integers
-from fedkseed.errors import LedgerError
+from fedkseed.errors import DecodeError, LedgerAltered
 from fedkseed.genesis import genesis_digest
 from fedkseed.ledger.commit import Commit
 from fedkseed.ledger.digest import state_digest
@@ -38,14 +38,17 @@ def verify(commits: Iterable[Commit], genesis_bytes: bytes, size: int) -> int:
         The last version, 0 for an empty log.
 
     Raises:
-        LedgerError: a version is missing, or its digest is not that of its coefficients; the message names it.
+        LedgerAltered: a version is missing, or its digest is not that of its coefficients; the message names it.
     """
     genesis, version, coefficients = genesis_digest(genesis_bytes), 0, np.zeros(size, np.int64)
     for commit in commits:
         version += 1
         if commit.version != version:
-            raise LedgerError(f"log: version {commit.version} where {version} was expected")
-        coefficients += unpack_integers(commit.delta, size)
+            raise LedgerAltered(f"log: version {commit.version} where {version} was expected")
+        try:
+            coefficients += unpack_integers(commit.delta, size)
+        except DecodeError as error:
+            raise LedgerAltered(f"log: version {version}: {error}") from error
         if commit.state != state_digest(genesis, version, coefficients):
-            raise LedgerError(f"log: version {version} has another state digest than its coefficients")
+            raise LedgerAltered(f"log: version {version} has another state digest than its coefficients")
     return version

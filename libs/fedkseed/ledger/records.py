@@ -1,0 +1,216 @@
+"""How the parts of a ledger are written down in Redis: keys, and values as bytes. Pure; it talks to nobody.
+
+- All keys of a federation F begin with the hash tag `{F}`: they live in one slot and change in one transaction.
+- Nothing is rounded: vectors are int64 little-endian, floats the shortest decimals that give them back. Messages are as on
+  the wire.
+- What was not written here is LedgerAltered when it is read; nothing is guessed.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from fedkseed.codec import decode
+from fedkseed.errors import DecodeError, LedgerAltered
+from fedkseed.federation import Policy, Rounds, Target, Training
+from fedkseed.ledger.commit import Commit
+from fedkseed.ledger.head import BaseVersion, Head, Integers, Member, Pending, frozen
+from fedkseed.ledger.store import LastSeen
+from fedkseed.messages import Receipt, Round
+
+SCHEMA = b"1"
+
+Command = tuple[str | bytes | int, ...]  # of Redis, as data
+Fields = Mapping[bytes, bytes]  # of a hash, or of an entry of a stream
+
+VECTORS: Mapping[str, Callable[[Head], tuple[Integers, ...]]] = {  # keys, each int64[K] so many times
+    "coefficients": lambda head: (head.coefficients,),
+    "residue": lambda head: (head.residue,),
+    "importance": lambda head: (head.importance_sums, head.importance_counts),
+}
+SUMS: Mapping[str, Callable[[Pending], Integers]] = {  # fields of `pending`, each int64[K], packed
+    "numerators": lambda pending: pending.numerators,
+    "importance": lambda pending: pending.importance_sums,
+    "counts": lambda pending: pending.importance_counts,
+}
+
+
+def key(federation: str, name: str) -> str:
+    """The key of a part of a federation."""
+    return f"{{{federation}}}:{name}"
+
+
+def paired(reply: list[bytes]) -> dict[bytes, bytes]:
+    """Fields and values as Redis lists them."""
+    return dict(zip(reply[::2], reply[1::2], strict=True))
+
+
+@contextmanager
+def legible(what: str) -> Iterator[None]:
+    """Turn what goes wrong when a part is read into one line that names it.
+
+    Raises:
+        LedgerAltered: the part is not what was written.
+    """
+    try:
+        yield
+    except KeyError as error:
+        raise LedgerAltered(f"{what}: {_name(error)} is missing") from error
+    except (ValueError, TypeError, ArithmeticError, DecodeError) as error:
+        raise LedgerAltered(f"{what}: {error}") from error
+
+
+def _name(error: KeyError) -> str:
+    name = error.args[0]
+    return name.decode() if isinstance(name, bytes) else str(name)
+
+
+def vectors_bytes(*vectors: Integers) -> bytes:
+    """Vectors of int64, one after the other, little-endian."""
+    return b"".join(values.astype("<i8").tobytes() for values in vectors)
+
+
+def vectors(data: bytes | None, count: int, size: int) -> tuple[Integers, ...]:
+    """Read so many vectors of K integers.
+
+    Raises:
+        ValueError: there is another number of bytes.
+    """
+    if data is None or len(data) != 8 * count * size:
+        raise ValueError(f"not {count} x {size} integers of 64 bits")
+    values = np.frombuffer(data, "<i8").astype(np.int64)
+    return tuple(frozen(part) for part in values.reshape(count, size))
+
+
+def policy_bytes(policy: Policy) -> bytes:
+    """A policy as the canonical JSON that its digest is taken of."""
+    return json.dumps(asdict(policy), sort_keys=True, separators=(",", ":")).encode()
+
+
+def policy(data: bytes) -> Policy:
+    """Read a policy, exactly as it was written.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is none.
+    """
+    content = json.loads(data)
+    target = content["rounds"].pop("target")
+    rounds = Rounds(**content["rounds"], target=target and Target(**target))
+    return Policy(training=Training(**content["training"]), rounds=rounds)
+
+
+def base_bytes(base: BaseVersion) -> bytes:
+    """What is remembered of a version, without its number."""
+    return json.dumps([base.state.hex(), base.steps, base.participation, base.attempts]).encode()
+
+
+def base(data: bytes) -> BaseVersion:
+    """Read what is remembered of a version.
+
+    Raises:
+        ValueError, TypeError: it is something else.
+    """
+    state, steps, participation, attempts = json.loads(data)
+    return BaseVersion(state=bytes.fromhex(state), steps=steps, participation=participation, attempts=attempts)
+
+
+def last_seen_bytes(seen: LastSeen) -> bytes:
+    """What was last heard of a client, without its name."""
+    return json.dumps([seen.at, seen.base, seen.outcome]).encode()
+
+
+def last_seen(data: bytes) -> LastSeen:
+    """Read what was last heard of a client.
+
+    Raises:
+        ValueError, TypeError: it is something else.
+    """
+    at, base, outcome = json.loads(data)
+    return LastSeen(at=at, base=base, outcome=outcome)
+
+
+def receipt(data: bytes) -> Receipt:
+    """Read a stored receipt.
+
+    Raises:
+        DecodeError: it is none.
+    """
+    if not isinstance(message := decode(data), Receipt):
+        raise DecodeError("not a receipt")
+    return message
+
+
+def opened_round(data: bytes) -> Round:
+    """Read a stored announcement.
+
+    Raises:
+        DecodeError: it is none.
+    """
+    if not isinstance(message := decode(data), Round):
+        raise DecodeError("not a round")
+    return message
+
+
+def entry(commit: Commit) -> tuple[str | bytes, ...]:
+    """A commit as fields and values of an entry of the log, without its version."""
+    members = [[member.client, member.base, member.omega, member.staleness] for member in commit.members]
+    fields: dict[str, str | bytes] = {
+        "kind": commit.kind,
+        "delta": commit.delta,
+        "members": json.dumps(members, separators=(",", ":")),
+        "weight": str(commit.weight),
+        "lr": repr(commit.lr),
+        "policy": commit.policy_digest,
+        "round": commit.round,
+        "state": commit.state,
+        "closed_at": repr(commit.closed_at),
+    }
+    return tuple(part for pair in fields.items() for part in pair)
+
+
+def commit(name: bytes, fields: Fields) -> Commit:
+    """Read an entry of the log.
+
+    Raises:
+        LedgerAltered: it is not what was written.
+    """
+    with legible(f"log, entry {name.decode()}"):
+        kind: Any = fields[b"kind"].decode()
+        return Commit(
+            version=version_of(name),
+            kind=kind,
+            delta=fields[b"delta"],
+            members=tuple(member(*values) for values in json.loads(fields[b"members"])),
+            weight=int(fields[b"weight"]),
+            lr=float(fields[b"lr"]),
+            policy_digest=fields[b"policy"].decode(),
+            round=fields[b"round"],
+            state=fields[b"state"],
+            closed_at=float(fields[b"closed_at"]),
+        )
+
+
+def member(client: str, base: int, omega: int, staleness: int) -> Member:
+    """An update that a round folded."""
+    return Member(client=client, base=base, omega=omega, staleness=staleness)
+
+
+def entry_id(version: int) -> str:
+    """The explicit id of a version in the log: appending a version that is there fails by itself."""
+    return f"{version}-0"
+
+
+def version_of(name: bytes) -> int:
+    """The version of an entry of the log.
+
+    Raises:
+        ValueError: its id is not one of a version.
+    """
+    version, _, rest = name.partition(b"-")
+    if rest != b"0":
+        raise ValueError(f"entry {name.decode()} is not a version")
+    return int(version)
