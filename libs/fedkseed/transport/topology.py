@@ -43,7 +43,9 @@ class Queue:
     max_bytes: int = BACKLOG_BYTES
     overflow: Overflow = "drop-head"  # the oldest letter goes, or the newest is not confirmed
     delivery_limit: int = DELIVERY_LIMIT
-    dead_letters: Address | None = None  # where a letter beyond the limit goes, surely; needs `reject-publish`
+    dead_letters: Address | None = (
+        None  # where a letter beyond the limit goes, surely: needs `reject-publish`; else it is dropped
+    )
     ttl_seconds: float | None = None  # letters that waited longer are gone
     expires_seconds: float | None = None  # without a consumer for so long, the queue is removed
 
@@ -102,9 +104,9 @@ def shared(federation: str) -> Topology:
     return Topology(
         exchanges=(rounds, updates, receipts, dead),
         queues=(
-            _backlog(updates_queue(federation), to_dead(federation)),
-            _backlog(evaluations_queue(federation), to_dead(federation)),
+            Queue(name=updates_queue(federation), overflow="reject-publish", dead_letters=to_dead(federation)),
             Queue(name=snapshots_queue(federation), ttl_seconds=REQUEST_SECONDS),
+            Queue(name=evaluations_queue(federation), overflow="reject-publish"),
             Queue(name=dead, delivery_limit=BROWSED),
             Queue(name=_name(federation, "last"), max_length=1, delivery_limit=BROWSED),
         ),
@@ -182,11 +184,6 @@ def to_aggregator(federation: str, kind: str, participant: str) -> Address:
 def to_dead(federation: str) -> Address:
     """Where letters go that cannot be read, with the reason."""
     return Address(exchange=_name(federation, "dead"), key=DEAD_KEY, required=True)
-
-
-def _backlog(name: str, dead_letters: Address) -> Queue:
-    """A queue whose letters must not be lost: when it is full, those who publish wait."""
-    return Queue(name=name, overflow="reject-publish", dead_letters=dead_letters)
 
 
 def _name(federation: str, part: str) -> str:

@@ -1,0 +1,280 @@
+"""One connection to RabbitMQ that comes back by itself; all that this project knows of pika.
+
+- A line has a thread that runs pika's loop and owns the connection and its only channel. Everything but `start`, `call` and
+  `end` happens on that thread; nothing is computed there, so that heartbeats go on whatever the service does.
+- `SelectConnection`, because the blocking one waits for the confirm of each letter before it sends the next.
+- There is one way to fail: whatever happens to connection, channel or consumers ends the connection, and after a pause the
+  line begins anew: connection, channel, topology, and what its owner prepares. Only what can never go well, and only
+  before the line was up for the first time, is an error: later, somebody may be about to mend it.
+"""
+
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from random import Random
+from typing import Any
+from urllib.parse import urlsplit
+
+from pika import BasicProperties, SelectConnection, URLParameters  # type: ignore[import-untyped]
+from pika.adapters.select_connection import IOLoop  # type: ignore[import-untyped]
+from pika.exceptions import (  # type: ignore[import-untyped]
+    ChannelClosedByBroker,
+    ConnectionClosedByBroker,
+    ProbableAccessDeniedError,
+    ProbableAuthenticationError,
+)
+from pika.spec import Basic  # type: ignore[import-untyped]
+
+from fedkseed.errors import BrokerDenied, BrokerError, SettingError, TopologyMismatch
+from fedkseed.transport import condition
+from fedkseed.transport.condition import Blocked, Condition, Connected, Disconnected, Unblocked
+from fedkseed.transport.pauses import Pauses
+from fedkseed.transport.topology import Topology
+
+HEARTBEAT_SECONDS = 10
+CONNECT_SECONDS = 10.0  # for each stage of connecting
+CLOSING_SECONDS = 5.0  # how long the end of a connection may take
+PERSISTENT = 2
+REFUSALS = {403, 530}  # access refused, not allowed
+PRECONDITION_FAILED = 406
+
+Channel = Any  # pika has no types
+Prepare = Callable[[Channel, Callable[[], None]], None]
+
+
+class Server:
+    """Where a broker is, and as whom to go there.
+
+    Args:
+        url: amqp or amqps, with user, password, host, port and virtual host.
+        name: what the broker's operator sees.
+
+    Raises:
+        SettingError: the URL is none of RabbitMQ; the password is not told.
+    """
+
+    def __init__(self, url: str, name: str) -> None:
+        self._url, self._name = url, name
+        if urlsplit(url).scheme not in ("amqp", "amqps"):
+            raise SettingError("the URL of RabbitMQ must begin with amqp:// or amqps://")
+        try:
+            self.user: str = URLParameters(url).credentials.username
+        except ValueError as error:
+            raise SettingError(f"the URL of RabbitMQ: {error}") from error
+        self._plain = self._properties(None)
+
+    def parameters(self, line: condition.Line) -> Any:
+        """What pika needs to know to open a line."""
+        parameters = URLParameters(self._url)
+        parameters.heartbeat = parameters.heartbeat or HEARTBEAT_SECONDS  # the URL may say
+        parameters.blocked_connection_timeout = None  # a broker may be short of something for as long as it takes
+        parameters.connection_attempts = 1
+        parameters.socket_timeout = parameters.stack_timeout = CONNECT_SECONDS
+        parameters.client_properties = {"connection_name": f"{self._name}, {line}"}
+        return parameters
+
+    def properties(self, headers: Mapping[str, str]) -> Any:
+        """How a letter is marked: persistent, and signed."""
+        return self._properties(dict(headers)) if headers else self._plain
+
+    def _properties(self, headers: dict[str, str] | None) -> Any:
+        return BasicProperties(delivery_mode=PERSISTENT, user_id=self.user, headers=headers)
+
+
+class Line:
+    """See the module.
+
+    Args:
+        name: what the line is for.
+        server: where it goes.
+        pauses: between attempts.
+        dice: for pauses that are not alike.
+        observe: told what becomes of the line.
+        prepare: makes a channel ready, after its topology, and then calls what it is given.
+        gone: the channel is of no use any more; may be called more than once.
+    """
+
+    def __init__(
+        self,
+        name: condition.Line,
+        server: Server,
+        *,
+        pauses: Pauses,
+        dice: Random,
+        observe: Callable[[Condition], None],
+        prepare: Prepare,
+        gone: Callable[[], None],
+    ) -> None:
+        self._name, self._parameters = name, server.parameters(name)
+        self._pauses, self._dice, self._observe = pauses, dice, observe
+        self._prepare, self._gone = prepare, gone
+        self._topology = Topology(exchanges=(), queues=(), bindings=())
+        self._up: Future[None] = Future()
+        self._loop = IOLoop()
+        self._thread = threading.Thread(target=self._run, name=f"rabbitmq {name}", daemon=True)
+        self._connection: Any = None  # while there is one, or one is being made
+        self._reason: BaseException | None = None  # why the connection ends
+        self._up_since: float | None = None
+        self._failures = 0  # in a row
+        self._ending = self._dead = False
+
+    def start(self, topology: Topology) -> None:
+        """Connect, as often as it takes; returns when the line is up, or `end` was called.
+
+        Raises:
+            BrokerDenied: the broker will have nothing to do with this user.
+            TopologyMismatch: it has one of the queues or exchanges, but another kind of it.
+        """
+        self._topology = topology
+        self.call(self._begin)
+        self._thread.start()
+        self._up.result()
+
+    def call(self, action: Callable[[], None]) -> None:
+        """Have something done on the line's thread; does not wait.
+
+        Raises:
+            BrokerError: that thread has died, which is a fault in the program.
+        """
+        if self._dead:
+            raise self._death()
+        self._loop.add_callback_threadsafe(action)
+
+    def pause(self, failures: int, action: Callable[[], None]) -> float:
+        """Have something done after so many failures in a row; the seconds until then. Called on the line's thread."""
+        seconds = self._pauses.seconds(failures, self._dice)
+        self._loop.call_later(seconds, action)
+        return seconds
+
+    def end(self) -> None:
+        """Close the connection for good, and wait for that, within bounds."""
+        self._loop.add_callback_threadsafe(self._end)
+        if self._thread.is_alive():
+            self._thread.join(2 * CLOSING_SECONDS)
+
+    def renew(self, reason: str) -> None:
+        """End the connection, so that the line begins anew; called on its thread."""
+        self._fail(BrokerError(reason))
+
+    def _run(self) -> None:
+        try:
+            self._loop.start()
+        finally:
+            self._dead = not self._ending
+            self._loop.close()
+            if not self._up.done():
+                self._up.set_exception(self._death())
+
+    def _death(self) -> BrokerError:
+        return BrokerError(f"the thread of the {self._name} line has died")
+
+    def _begin(self) -> None:
+        if self._ending:
+            return
+        self._reason, self._up_since = None, None
+        self._connection = SelectConnection(
+            self._parameters,
+            on_open_callback=self._opened,
+            on_open_error_callback=self._closed,
+            on_close_callback=self._closed,
+            custom_ioloop=self._loop,
+        )
+
+    def _opened(self, connection: Any) -> None:
+        if self._ending:
+            connection.close()
+            return
+        connection.add_on_connection_blocked_callback(lambda _, frame: self._observe(Blocked(reason=frame.method.reason)))
+        connection.add_on_connection_unblocked_callback(lambda *_: self._observe(Unblocked()))
+        connection.channel(on_open_callback=self._channel_opened)
+
+    def _channel_opened(self, channel: Channel) -> None:
+        channel.add_on_close_callback(lambda _, error: self._fail(error))
+        channel.add_on_cancel_callback(lambda _: self.renew("the broker has cancelled a consumer"))
+        declare(channel, self._topology)
+        self._prepare(channel, self._ready)
+
+    def _ready(self) -> None:
+        self._up_since = time.monotonic()
+        self._observe(Connected(line=self._name))
+        if not self._up.done():
+            self._up.set_result(None)
+
+    def _fail(self, error: BaseException) -> None:
+        """Something is wrong; the first thing that was wrong is the reason."""
+        self._gone()
+        self._reason = self._reason or error
+        self._close()
+
+    def _closed(self, _: Any, error: BaseException) -> None:
+        self._gone()
+        self._connection = None
+        error = self._reason or error
+        refusal = None if self._up.done() else _refusal(error)
+        if self._ending:
+            self._loop.stop()
+        elif refusal:
+            self._ending = True
+            self._up.set_exception(refusal)
+            self._loop.stop()
+        else:
+            self._retry(error)
+
+    def _retry(self, error: BaseException) -> None:
+        """Try again after a while; a line that was up for longer than the longest pause has not failed in a row."""
+        lasted = 0.0 if self._up_since is None else time.monotonic() - self._up_since
+        self._failures = 1 if lasted > self._pauses.longest_seconds else self._failures + 1
+        seconds = self.pause(self._failures, self._begin)
+        self._observe(Disconnected(line=self._name, reason=_sentence(error), again_seconds=seconds))
+
+    def _end(self) -> None:
+        self._ending = True
+        if not self._up.done():
+            self._up.set_result(None)
+        if self._connection is None:
+            self._loop.stop()
+        else:
+            self._loop.call_later(CLOSING_SECONDS, self._loop.stop)
+            self._close()
+
+    def _close(self) -> None:
+        """End the connection; one that is being made is left to come or fail, because pika stumbles when it is disturbed."""
+        if self._connection.is_open:
+            self._connection.close()
+
+
+def declare(channel: Channel, topology: Topology) -> None:
+    """Ask for everything at once; what is wrong with it closes the channel."""
+    for exchange in topology.exchanges:
+        channel.exchange_declare(exchange, exchange_type="topic", durable=True)
+    for queue in topology.queues:
+        channel.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments))
+    for binding in topology.bindings:
+        channel.queue_bind(binding.queue, binding.exchange, routing_key=binding.pattern)
+
+
+def taken(frame: Any) -> bool:
+    """Whether the broker's answer to a letter is that it has it."""
+    return isinstance(frame.method, Basic.Ack)
+
+
+def _refusal(error: BaseException) -> BrokerError | None:
+    """The error for what trying again does not mend."""
+    code = _code(error)
+    if code in REFUSALS:
+        return BrokerDenied(_sentence(error))
+    return TopologyMismatch(_sentence(error)) if code == PRECONDITION_FAILED else None
+
+
+def _code(error: BaseException) -> int | None:
+    """With what code the broker closed; a connection that was cut while it was being made is not closed by the broker."""
+    if isinstance(error, ConnectionClosedByBroker | ChannelClosedByBroker):
+        return int(error.reply_code)
+    told = re.match(r"ConnectionClosedByBroker: \((\d+)\)", str(error))  # pika wraps the broker's word into its guess, as text
+    return int(told[1]) if told and isinstance(error, ProbableAccessDeniedError | ProbableAuthenticationError) else None
+
+
+def _sentence(error: BaseException) -> str:
+    return str(error) or type(error).__name__
