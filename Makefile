@@ -4,13 +4,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check fix bench clean
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+RABBITMQ := /usr/lib/rabbitmq/bin/rabbitmq-server
+
+.PHONY: demo test check fix bench servers clean
 .DELETE_ON_ERROR:
 
 demo: .venv/ready .cache/support.safetensors  ## the main job on a real model, in one process
 	$(BIN)/fedkseed simulate examples/sentiment.toml --out runs/demo
 
-test: .venv/ready  ## everything that is tested
+test: .venv/ready servers  ## everything that is tested
 	$(BIN)/python -m pytest
 
 check: .venv/ready  ## style, types, structure
@@ -26,6 +29,13 @@ fix: .venv/ready  ## what can be repaired automatically
 bench: .venv/ready .cache/sentiment  ## the claims about speed
 	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.rebuild
+
+servers:  ## RabbitMQ and Redis from Debian's packages, where they are missing; tests start nodes of their own
+	@if ! [ -x $(RABBITMQ) ] || ! command -v redis-server >/dev/null; then \
+	  $(SUDO) apt-get update --quiet && \
+	  $(SUDO) env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends \
+	    rabbitmq-server redis-server; \
+	fi
 
 clean:  ## what was built; downloads and converted models stay in .cache
 	rm -rf .venv dist runs

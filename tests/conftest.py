@@ -3,6 +3,7 @@
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: no test reaches for a hub
+os.environ["TQDM_DISABLE"] = "1"  # nor does anything draw progress where tests read what is said
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is: its threads cost more than tiny models gain
 
 import warnings

@@ -8,13 +8,14 @@ import difflib
 import tomllib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from fedkseed.errors import FileError, SettingError
 
+T = TypeVar("T")
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Family = Literal["hadamard", "rademacher", "gaussian"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -284,8 +285,22 @@ def parse(settings: dict[str, Any]) -> Federation:
     Raises:
         SettingError: the first setting at fault, named.
     """
+    return _checked(_ADAPTER, settings)
+
+
+def parse_policy(settings: dict[str, Any]) -> Policy:
+    """Check the sections `training` and `rounds` alone.
+
+    Raises:
+        SettingError: the first setting at fault, named.
+    """
+    return _checked(_POLICY, settings)
+
+
+def _checked(adapter: TypeAdapter[T], settings: dict[str, Any]) -> T:
+    """Let pydantic check settings; a key that is unknown explains more than what is missing because of it."""
     try:
-        return _ADAPTER.validate_python(settings)
+        return adapter.validate_python(settings)
     except pydantic.ValidationError as error:
         faults = sorted(error.errors(), key=lambda fault: fault["type"] != "unexpected_keyword_argument")
         raise SettingError(_sentence(faults[0])) from error
@@ -300,7 +315,7 @@ def _located(federation: Federation, folder: Path) -> Federation:
     return replace(federation, model=replace(model, base=base, support=support), data=data)
 
 
-_ADAPTER = TypeAdapter(Federation)
+_ADAPTER, _POLICY = TypeAdapter(Federation), TypeAdapter(Policy)
 _SECTIONS = (Federation, Model, LabelWords, Response, Data, ByField, ByDirichlet, ByChance, Pool, Training, Rounds, Target)
 _NAMES = {f.name for section in (*_SECTIONS, EvaluationPlan, Simulation, Speeds, Network, Incident) for f in fields(section)}
 _TAGS = {"label-words", "response", "field", "dirichlet", "iid"}  # pydantic puts the tag of a union into the path

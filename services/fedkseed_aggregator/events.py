@@ -27,6 +27,11 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ticked:
+    """Time to look whether somebody else has changed the ledger: an operator, another aggregator."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpdatesArrived:
     """A micro-batch of updates, in the order of delivery."""
 
@@ -90,6 +95,7 @@ class Woke:
 
 Event = (
     Started
+    | Ticked
     | UpdatesArrived
     | SnapshotAsked
     | EvaluationArrived

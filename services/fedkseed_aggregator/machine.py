@@ -26,6 +26,7 @@ from fedkseed_aggregator.events import (
     Recalled,
     SnapshotAsked,
     Started,
+    Ticked,
     UpdatesArrived,
     Woke,
 )
@@ -56,7 +57,7 @@ Step = tuple[State, tuple[Effect, ...]]
 def step(state: State, event: Event) -> Step:
     """Decide what follows from an event."""
     match event:
-        case Started():
+        case Started() | Ticked():
             return state, (Recall(),)
         case UpdatesArrived(arrivals=arrivals):
             return state, (Fold(arrivals=arrivals),)

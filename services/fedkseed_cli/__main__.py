@@ -10,8 +10,14 @@ import sys
 import click
 
 from fedkseed.errors import FedkseedError
+from fedkseed_cli.founding import init
+from fedkseed_cli.history import log, snapshot
 from fedkseed_cli.ledgers import export, show, verify
+from fedkseed_cli.operate import close, pause, resume, rollback
+from fedkseed_cli.policy import policy
+from fedkseed_cli.services import aggregator, client, evaluator
 from fedkseed_cli.simulate import simulate
+from fedkseed_cli.status import status
 from fedkseed_cli.support import support
 
 INTERRUPTED = 130
@@ -33,6 +39,18 @@ fedkseed.add_command(export)
 fedkseed.add_command(verify)
 fedkseed.add_command(show)
 fedkseed.add_command(support)
+fedkseed.add_command(aggregator)
+fedkseed.add_command(client)
+fedkseed.add_command(evaluator)
+fedkseed.add_command(init)
+fedkseed.add_command(status)
+fedkseed.add_command(log)
+fedkseed.add_command(snapshot)
+fedkseed.add_command(pause)
+fedkseed.add_command(resume)
+fedkseed.add_command(close)
+fedkseed.add_command(rollback)
+fedkseed.add_command(policy)
 
 
 def main() -> None:

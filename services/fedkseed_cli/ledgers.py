@@ -1,10 +1,16 @@
-"""Subcommands on a `ledger.safetensors`: show what it says, verify it against its base, export the model."""
+"""Subcommands on a `ledger.safetensors`: show what it says, verify it against its base, export the model.
+
+`verify` does the same for the ledger in Redis, where it has all versions to verify.
+"""
 
 from pathlib import Path
 
 import click
 
 from fedkseed.ledger import artifact
+from fedkseed.ledger.artifact import Artifact
+from fedkseed_cli.access import FEDERATION, REDIS, opened
+from fedkseed_cli.history import at
 
 LEDGER = click.argument("ledger", type=click.Path(path_type=Path))
 BASE = click.option("--base", required=True, metavar="MODEL", help="The base: a Hugging Face model id or a directory.")
@@ -30,21 +36,48 @@ def show(ledger: Path) -> None:
 
 
 @click.command()
-@LEDGER
-@BASE
+@click.argument("ledger", required=False, type=click.Path(path_type=Path))
+@click.option("--base", metavar="MODEL", help="The base: a Hugging Face model id or a directory; LEDGER needs it.")
 @SUPPORT
 @click.option("--threads", type=click.IntRange(1), help="Threads of the rebuild; all cores by default.")
-def verify(ledger: Path, base: str, support: Path | None, threads: int | None) -> None:
+@FEDERATION
+@REDIS
+def verify(
+    ledger: Path | None,
+    base: str | None,
+    support: Path | None,
+    threads: int | None,
+    federation: str | None,
+    redis_url: str | None,
+) -> None:
     """Verify LEDGER and its base, rebuild the model and print its weights digest.
 
-    Two machines that print the same weights digest hold the same fine-tuned model, bit for bit.
+    Two machines that print the same weights digest hold the same fine-tuned model, bit for bit. Without LEDGER, every
+    version of the ledger in Redis is verified, and with a base its newest one is rebuilt.
     """
+    if ledger and base is None:
+        raise click.UsageError("Missing option '--base'.")
+    read = artifact.read(ledger) if ledger else _newest(federation, redis_url)
+    digest = None if base is None else _weights_digest(read, base, support, threads)
+    if not ledger:
+        click.echo(f"log             every digest is right, from version 1 to {read.version}")
+    click.echo(f"state digest    {read.state.hex()}  (version {read.version})")
+    click.echo(f"base digest     {read.genesis.base_digest}")
+    if digest:
+        click.echo(f"weights digest  {digest}")
+
+
+def _newest(federation: str | None, redis_url: str | None) -> Artifact:
+    with opened(federation, redis_url) as store:
+        return at(store)
+
+
+def _weights_digest(read: Artifact, base: str, support: Path | None, threads: int | None) -> str:
     from fedkseed import model
 
-    tuned = model.open_tuned(base, ledger, support, threads)
-    click.echo(f"state digest    {tuned.ledger.state.hex()}  (version {tuned.ledger.version})")
-    click.echo(f"base digest     {tuned.ledger.genesis.base_digest}")
-    click.echo(f"weights digest  {tuned.weights_digest}")
+    base_of_it = model.open_base(base, support)
+    model.check(read.genesis, base_of_it)
+    return model.rebuild_(read.genesis, base_of_it, read.coefficients, threads)
 
 
 @click.command()

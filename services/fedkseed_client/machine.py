@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedkseed.ledger.invitation import invited
-from fedkseed.messages import Round, Update
+from fedkseed.messages import Receipt, Round, Update
 from fedkseed.replica import Fail, MailArrived, Replica, Wake, Woke, begin, receive, remind
 from fedkseed.transport.broker import Confirmed, Unconfirmed
 from fedkseed.transport.door import Acknowledge, Letter, Publish, Undecodable
@@ -55,6 +55,13 @@ class Save:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """Effect: write down what became of an update."""
+
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Train:
     """Effect: begin to train: Trained or Declined, sooner or later."""
 
@@ -73,7 +80,7 @@ class End:
     """Effect: training is over, and everything was delivered."""
 
 
-Effect = Publish | Acknowledge | Wake | Save | Train | Abandon | Fail | End
+Effect = Publish | Acknowledge | Wake | Save | Note | Train | Abandon | Fail | End
 Step = tuple[State, tuple[Effect, ...]]
 
 
@@ -101,8 +108,8 @@ def step(state: State, event: Event) -> Step:
             return _move_on(replace(state, outbox=tuple(update for update in state.outbox if update.base != token)))
         case Unconfirmed(token=token):
             return state, tuple(_publish(update) for update in state.outbox if update.base == token)
-        case ReceiptArrived(tag=tag):
-            return state, (Acknowledge(tags=(tag,)),)
+        case ReceiptArrived(tag=tag, receipt=receipt):
+            return state, (Note(receipt=receipt), Acknowledge(tags=(tag,)))
         case Undecodable(delivery=delivery):
             return state, (Acknowledge(tags=(delivery.tag,)),)
         case Declined() | Confirmed():

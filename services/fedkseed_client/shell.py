@@ -10,7 +10,7 @@ from fedkseed.transport.broker import Broker, Delivery, Notice
 from fedkseed.transport.door import Acknowledge, Publish, Undecodable, misplaced, seal, unseal
 from fedkseed.transport.topology import mailbox_queue, receipts_queue
 from fedkseed_client.events import Event, ReceiptArrived
-from fedkseed_client.machine import Abandon, Assignment, Effect, End, Save, State, Train
+from fedkseed_client.machine import Abandon, Assignment, Effect, End, Note, Save, State, Train
 
 
 class Trainer(Protocol):
@@ -58,6 +58,7 @@ class Shell:
         broker: a started connection.
         trainer: see Trainer.
         save: keeps a state, durably and whole.
+        note: writes a receipt down.
         wake: has an event fed after so many seconds.
         end: called once training is over.
     """
@@ -68,12 +69,14 @@ class Shell:
         broker: Broker,
         trainer: Trainer,
         save: Callable[[State], None],
+        note: Callable[[Receipt], None],
         wake: Callable[[float, Woke], object],
         end: Callable[[], None],
     ) -> None:
         self._broker = broker
         self._trainer = trainer
         self._save = save
+        self._note = note
         self._wake = wake
         self._end = end
 
@@ -92,6 +95,8 @@ class Shell:
                 self._wake(after_seconds, Woke(alarm=alarm))
             case Save(state=state):
                 self._save(state)
+            case Note(receipt=receipt):
+                self._note(receipt)
             case Train(assignment=assignment):
                 self._trainer.begin(assignment)
             case Abandon():

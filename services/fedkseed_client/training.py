@@ -12,6 +12,7 @@ import numpy as np
 from fedkseed.pool import importance
 from fedkseed.zo.materialise import Weights
 from fedkseed.zo.trainer import Measured, train
+from fedkseed_client.events import Trained
 from fedkseed_client.machine import Assignment
 
 Encoded = TypeVar("Encoded")
@@ -45,6 +46,18 @@ def measure(
         directions=generator.choice(size, round_.steps, p=odds),
         eps=round_.eps,
         lr=round_.lr,
+    )
+
+
+def told(assignment: Assignment, measured: Measured, seconds: float) -> Trained:
+    """What was measured, as an event: pairs as they travel, the loss as float32 holds it."""
+    return Trained(
+        base=assignment.base,
+        k=measured.seed_indices.tobytes(),
+        g=measured.gradients.tobytes(),
+        loss=float(np.float32(measured.loss)),
+        seconds=seconds,
+        skipped=measured.skipped,
     )
 
 

@@ -128,6 +128,7 @@ class ClientHost:
             broker=link,
             trainer=VirtualTrainer(self._world, self._name, process, self._train),
             save=self._save,
+            note=lambda _: None,  # the record sees what the ledger decides
             wake=lambda seconds, event: process.later(seconds, lambda: event),
             end=self._end,
         )

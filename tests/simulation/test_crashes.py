@@ -122,8 +122,13 @@ class Client(Service):
 
     def begin(self):
         shell = client_shell.Shell(
-            broker=self.broker, trainer=Trainer(self), save=self.save, wake=lambda *_: None, end=self.end
-        )  # fmt: skip
+            broker=self.broker,
+            trainer=Trainer(self),
+            save=self.save,
+            note=lambda _: None,
+            wake=lambda *_: None,
+            end=self.end,
+        )
         self.reactor = Reactor(self.saved, client.step, shell.carry_out, self.observe)
         topology = shared(NAME) | personal(NAME, self.name)
         self.broker.start(topology, client_shell.queues(NAME, self.name), self.inbox.append)

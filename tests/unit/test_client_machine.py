@@ -12,7 +12,7 @@ from fedkseed.transport.broker import Confirmed, Delivery, Unconfirmed
 from fedkseed.transport.door import Acknowledge, Letter, Publish, Undecodable
 from fedkseed.transport.topology import to_aggregator
 from fedkseed_client.events import Declined, ReceiptArrived, Started, Trained
-from fedkseed_client.machine import Abandon, End, Save, Train, new, step
+from fedkseed_client.machine import Abandon, End, Note, Save, Train, new, step
 from tests.ledgers import NAME, at_version, ledger
 
 NEW = new(NAME, "ann", 7)
@@ -238,6 +238,6 @@ def test_without_news_it_asks(heads):
 
 def test_receipts_and_what_cannot_be_read_are_acknowledged():
     receipt = Receipt(federation=NAME, client="ann", base=0, outcome="folded", staleness=0, weight=256, version=0, reason="")
-    assert step(NEW, ReceiptArrived(tag=2, receipt=receipt)) == (NEW, (Acknowledge(tags=(2,)),))
+    assert step(NEW, ReceiptArrived(tag=2, receipt=receipt)) == (NEW, (Note(receipt=receipt), Acknowledge(tags=(2,))))
     delivery = Delivery(tag=3, queue="q", key="round", body=b"rubbish")
     assert step(NEW, Undecodable(delivery=delivery, reason="not msgpack")) == (NEW, (Acknowledge(tags=(3,)),))

@@ -8,8 +8,10 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 
 import click
 import pytest
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
-from fedkseed import errors, federation
+from fedkseed import errors, federation, settings
 from fedkseed_cli.__main__ import INTERRUPTED, NOT_INSTALLED
 from tests.pages import ROOT, blocks, page, prose, rows
 
@@ -33,6 +35,12 @@ SECTIONS = {
     "[simulation.network]": federation.Network,
     "[[simulation.incidents]]": federation.Incident,
 }
+ENVIRONMENTS = {
+    "fedkseed aggregator": settings.AggregatorSettings,
+    "fedkseed client": settings.ClientSettings,
+    "fedkseed evaluator": settings.EvaluatorSettings,
+    "Operating": settings.OperatorSettings,
+}
 
 
 def tree(root: type[errors.FedkseedError]) -> Iterator[type[errors.FedkseedError]]:
@@ -55,25 +63,25 @@ def test_the_error_tree_describes_itself():
     assert {name: int(code) for name, code in drawn} == {e.__name__: e.exit_code for e in tree(errors.FedkseedError)}
 
 
-def settings_page() -> dict[str, list[list[str]]]:
-    """The tables of federation-toml.md by their headings."""
-    parts = re.split(r"^#+ (.*)$", prose(page("federation-toml.md")), flags=re.MULTILINE)
+def tables(name: str) -> dict[str, list[list[str]]]:
+    """The tables of a page by their headings."""
+    parts = re.split(r"^#+ (.*)$", prose(page(name)), flags=re.MULTILINE)
     return {heading: rows(text) for heading, text in zip(parts[1::2], parts[2::2], strict=True) if rows(text)}
 
 
 def test_every_section_is_described_and_no_other():
-    assert settings_page().keys() == SECTIONS.keys()
+    assert tables("federation-toml.md").keys() == SECTIONS.keys()
     described = {section for section in vars(federation).values() if is_dataclass(section)} - {federation.Policy}
     assert described == set(SECTIONS.values())
 
 
 @pytest.mark.parametrize("heading", SECTIONS)
 def test_every_setting_is_described_with_its_default(heading):
-    described = {key.strip("`"): default for key, default, *_ in settings_page()[heading]}
-    settings = {setting.name: setting for setting in fields(SECTIONS[heading])}
-    assert described.keys() == settings.keys()
+    described = {key.strip("`"): default for key, default, *_ in tables("federation-toml.md")[heading]}
+    stated = {setting.name: setting for setting in fields(SECTIONS[heading])}
+    assert described.keys() == stated.keys()
     for name, default in described.items():
-        assert _default(default) == _expected(settings[name]), name
+        assert _default(default) == _expected(stated[name]), name
 
 
 def _default(cell: str) -> object:
@@ -92,6 +100,22 @@ def _expected(setting: Field) -> object:
             return []
         case value:
             return value
+
+
+def test_every_environment_is_described_and_no_other():
+    public = {kind for name, kind in vars(settings).items() if name.endswith("Settings") and issubclass(kind, BaseModel)}
+    assert set(ENVIRONMENTS.values()) == public
+    assert tables("environment.md").keys() == ENVIRONMENTS.keys()
+
+
+@pytest.mark.parametrize("heading", ENVIRONMENTS)
+def test_every_variable_is_described_with_its_default(heading):
+    assert tables("environment.md")[heading] == [_variable(*field) for field in ENVIRONMENTS[heading].model_fields.items()]
+
+
+def _variable(name: str, field: FieldInfo) -> list[str]:
+    default = "required" if field.is_required() else "none" if field.default is None else f"`{field.default}`"
+    return [f"`{settings.PREFIX}{name.upper()}`", default, field.description]
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)

@@ -1,0 +1,63 @@
+"""A ledger that waits: while its store is away the aggregator holds what it has and takes no more.
+
+The thread that decides stands still, the broker's own thread keeps the connection alive, and its prefetch limit is the
+back-pressure: nothing is acknowledged, nothing is requeued, nothing is lost.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from threading import Event
+from typing import TypeVar
+
+from fedkseed.errors import LedgerUnreachable
+from fedkseed.ledger.commit import Commit
+from fedkseed.ledger.fold import Folded
+from fedkseed.ledger.head import Head
+from fedkseed.ledger.store import Change, LastSeen, LedgerStore
+
+T = TypeVar("T")
+FIRST_SECONDS, LONGEST_SECONDS = 0.1, 5.0
+LOG = logging.getLogger(__name__)
+
+
+class PatientLedger:
+    """A store whose calls are repeated until the store answers or the process is asked to stop.
+
+    Args:
+        store: the ledger.
+        stopping: set when nobody waits any more; the unreachable store is then an error like any other.
+    """
+
+    def __init__(self, store: LedgerStore, stopping: Event) -> None:
+        self._store, self._stopping = store, stopping
+
+    def head(self) -> Head:
+        """See LedgerStore."""
+        return self._try(self._store.head)
+
+    def now(self) -> float:
+        """See LedgerStore."""
+        return self._try(self._store.now)
+
+    def transact(self, change: Change) -> Folded:
+        """See LedgerStore; the very same change is tried again, so that it counts once."""
+        return self._try(lambda: self._store.transact(change))
+
+    def commits(self, after: int = 0) -> Iterator[Commit]:
+        """See LedgerStore."""
+        return iter(self._try(lambda: tuple(self._store.commits(after))))
+
+    def clients(self) -> Mapping[str, LastSeen]:
+        """See LedgerStore."""
+        return self._try(self._store.clients)
+
+    def _try(self, ask: Callable[[], T]) -> T:
+        seconds = FIRST_SECONDS
+        while True:
+            try:
+                return ask()
+            except LedgerUnreachable as error:
+                if self._stopping.wait(seconds):
+                    raise
+                LOG.warning("the ledger does not answer, trying again: %s", error)
+                seconds = min(2 * seconds, LONGEST_SECONDS)

@@ -1,0 +1,83 @@
+"""Where a client trains: its base, opened and checked against the genesis when the first assignment comes."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from fedkseed import data, llm, model
+from fedkseed.data import Example
+from fedkseed.genesis import Genesis
+from fedkseed.zo.materialise import Weights
+from fedkseed_client import training
+from fedkseed_client.events import Trained
+from fedkseed_client.machine import Assignment
+
+
+class Bench:
+    """A working model and the client's examples.
+
+    Args:
+        base: a Hugging Face model id or a directory.
+        support: of a federation that has one.
+        examples: the client's data.
+        source: where they come from, for what is wrong with them.
+        client: whose they are.
+        seed: root of the client's random choices.
+        threads: to compute with.
+    """
+
+    def __init__(
+        self,
+        *,
+        base: str,
+        support: Path | None,
+        examples: Sequence[Example],
+        source: Path,
+        client: str,
+        seed: int,
+        threads: int | None,
+    ) -> None:
+        self._where, self._support, self._threads = base, support, threads
+        self._examples, self._source, self._client, self._seed = examples, source, client, seed
+        self._ready: tuple[model.Base, Weights, llm.Task, list[llm.Encoded]] | None = None
+
+    def measure(self, genesis_bytes: bytes, assignment: Assignment, check: Callable[[], None]) -> Trained:
+        """Train an assignment.
+
+        Args:
+            genesis_bytes: of the federation.
+            assignment: what to train.
+            check: called before every loss.
+
+        Raises:
+            BaseError: the base or support is missing or not the one of the genesis.
+            DataError: an example is not what the objective reads.
+        """
+        started = time.monotonic()
+        base, weights, task, encoded = self._ready or self._open(Genesis.decode(genesis_bytes))
+
+        def loss(batch: Sequence[llm.Encoded]) -> float:
+            check()
+            return llm.mean_loss(base.model, task, batch)
+
+        measured = training.measure(
+            assignment,
+            weights=weights,
+            loss=loss,
+            examples=encoded,
+            generator=training.generator(self._seed, self._client, assignment.base),
+        )
+        return training.told(assignment, measured, time.monotonic() - started)
+
+    def _open(self, genesis: Genesis) -> tuple[model.Base, Weights, llm.Task, list[llm.Encoded]]:
+        if self._threads:
+            torch.set_num_threads(self._threads)
+        data.check(self._examples, genesis.objective, self._source)
+        base = model.open_base(self._where, self._support)
+        model.check(genesis, base)
+        task = llm.bind(genesis.objective, base.tokenizer)
+        weights = model.workbench(genesis, base, threads=self._threads)
+        self._ready = (base, weights, task, [task.encode(example) for example in self._examples])
+        return self._ready

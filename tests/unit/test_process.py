@@ -1,0 +1,108 @@
+"""A process feeds its reactor from a broker, timers and other threads, one thing at a time, until it is stopped."""
+
+import threading
+
+import pytest
+
+from fedkseed.errors import BaseMismatch
+from fedkseed.process import Process
+from fedkseed.transport.broker import Confirmed, Delivery
+from fedkseed.transport.topology import shared
+
+NOTHING = shared("toy")
+
+
+class Wire:
+    """A broker that says what a test wants, and knows whether it was closed."""
+
+    def __init__(self, *notices):
+        self._notices, self.closed = notices, False
+
+    def start(self, topology, queues, notify):
+        self.say = notify
+        for notice in self._notices:
+            notify(notice)
+
+    def close(self):
+        self.closed = True
+
+
+def delivery(tag):
+    return Delivery(tag=tag, queue="q", key="k", body=b"")
+
+
+def test_notices_are_read_together_and_events_are_fed_in_turn():
+    fed, read = [], []
+    wire = Wire(delivery(1), Confirmed(token=7), delivery(2))
+
+    def reading(notices):
+        read.append(tuple(notices))
+        return [*notices, *(["end"] if notices else [])]
+
+    process = Process(wire, reading)
+
+    def feed(event):
+        fed.append(event)
+        if event == "end":
+            process.stop()
+
+    process.run(feed, "begin", NOTHING, ())
+    assert fed == ["begin", delivery(1), Confirmed(token=7), delivery(2), "end"]
+    assert read[0] == (delivery(1), Confirmed(token=7), delivery(2))
+    assert wire.closed
+
+
+def test_timers_come_in_order_unless_they_are_cancelled():
+    fed = []
+    process = Process(Wire(), lambda _: ())
+
+    def feed(event):
+        fed.append(event)
+        if event == "begin":
+            process.later(0.02, lambda: "last")
+            process.later(0.01, lambda: "never").cancelled = True
+            process.later(0.0, lambda: "first")
+        if event == "last":
+            process.stop()
+
+    process.run(feed, "begin", NOTHING, ())
+    assert fed == ["begin", "first", "last"]
+
+
+def test_an_event_from_another_thread_is_fed_by_the_process_s_own():
+    fed = []
+    process = Process(Wire(), lambda _: ())
+
+    def feed(event):
+        fed.append((event, threading.current_thread().name))
+        if event == "begin":
+            threading.Thread(target=lambda: process.put("trained")).start()
+        else:
+            process.stop()
+
+    process.run(feed, "begin", NOTHING, ())
+    assert fed == [("begin", "MainThread"), ("trained", "MainThread")]
+
+
+def test_an_error_of_another_thread_ends_the_process_and_its_connection():
+    wire = Wire()
+    process = Process(wire, lambda _: ())
+    with pytest.raises(BaseMismatch, match="tensor x"):
+        process.run(lambda _: process.fail(BaseMismatch("tensor x")), "begin", NOTHING, ())
+    assert wire.closed
+
+
+def test_a_stopping_process_takes_confirmations_and_no_deliveries():
+    fed = []
+    wire = Wire()
+    process = Process(wire, lambda notices: notices, busy=lambda: Confirmed(token=1) not in fed)
+
+    def feed(event):
+        fed.append(event)
+        if event == "begin":
+            process.stop()
+            wire.say(delivery(1))
+            wire.say(Confirmed(token=1))
+
+    process.run(feed, "begin", NOTHING, ())
+    assert fed == ["begin", Confirmed(token=1)]
