@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-SECONDS_TO_START = 30.0
+SECONDS_TO_START = 60.0
 PLACES = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/bin", "/usr/lib/rabbitmq/bin"))
 
 

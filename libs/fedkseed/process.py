@@ -44,6 +44,7 @@ class Process(Generic[E]):
         self._inbox: queue.SimpleQueue[Notice | Callable[[], E] | None] = queue.SimpleQueue()
         self._timers: list[tuple[float, int, Timer, Callable[[], E]]] = []
         self._order = count()
+        self._connected = False
         self.stopping = threading.Event()  # set once the process was asked to end
 
     def run(self, feed: Callable[[E], None], first: E, topology: Topology, queues: Sequence[str]) -> None:
@@ -53,8 +54,10 @@ class Process(Generic[E]):
             FedkseedError: the machine gave up, or the broker refuses this process.
         """
         self._broker.start(topology, queues, self._inbox.put)
+        self._connected = True
         try:
-            feed(first)
+            if not self.stopping.is_set():
+                feed(first)
             while not self.stopping.is_set():
                 self._turn(feed, self._patience())
             end = time.monotonic() + GRACE_SECONDS
@@ -85,6 +88,8 @@ class Process(Generic[E]):
         """Ask the process to end; called from anywhere, a signal handler included."""
         self.stopping.set()
         self._inbox.put(None)
+        if not self._connected:
+            self._broker.close()  # which also ends waiting for a broker that is not there
 
     def _turn(self, feed: Callable[[E], None], patience: float | None) -> None:
         """Wait so many seconds for something to happen, and deal with it."""

@@ -106,3 +106,17 @@ def test_a_stopping_process_takes_confirmations_and_no_deliveries():
 
     process.run(feed, "begin", NOTHING, ())
     assert fed == ["begin", Confirmed(token=1)]
+
+
+def test_a_process_that_still_waits_for_its_broker_can_be_stopped():
+    """`start` returns once the connection is closed; nothing is fed then."""
+    fed, wire = [], Wire()
+    process = Process(wire, lambda _: ())
+
+    def waiting(topology, queues, notify):
+        process.stop()
+        assert wire.closed, "nobody would end the waiting"
+
+    wire.start = waiting
+    process.run(fed.append, "begin", NOTHING, ())
+    assert fed == []
