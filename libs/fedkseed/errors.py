@@ -24,9 +24,11 @@
     │   ├── LedgerAltered            66   what is stored does not verify
     │   ├── LedgerBehind             67   it is older than what was already seen of it
     │   └── LedgerMissing            68   no federation of that name was founded there
-    └── BrokerError                  70   the message broker cannot be used
-        ├── BrokerDenied             71   it refuses the credentials, or what they may do is not enough
-        └── TopologyMismatch         72   it has a queue or exchange of that name, but another one
+    ├── BrokerError                  70   the message broker cannot be used
+    │   ├── BrokerDenied             71   it refuses the credentials, or what they may do is not enough
+    │   └── TopologyMismatch         72   it has a queue or exchange of that name, but another one
+    └── LocalError                   80   a federation on this machine ended before its time
+        └── CannotStart              81   a program of it is not installed, or does not come up
 
 A message is one line that names the setting, file, line or tensor at fault.
 """
@@ -194,3 +196,15 @@ class TopologyMismatch(BrokerError):
     """The message broker has a queue or an exchange of that name, declared in another way; the message names it."""
 
     exit_code = 72
+
+
+class LocalError(FedkseedError):
+    """A federation on this machine ended before its time; the message names the process and what it said last."""
+
+    exit_code = 80
+
+
+class CannotStart(LocalError):
+    """A program is not installed, or does not come up."""
+
+    exit_code = 81

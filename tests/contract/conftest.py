@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import pytest
 import redis
 
+from fedkseed_local.servers import RedisServer
 from tests.parties import RealPlace, at
 from tests.rabbits import rabbit, vhost
-from tests.servers import RedisServer, redis_server, shared_redis
+from tests.servers import clear, redis_server, shared_redis
 from tests.wires import Wire
 
 __all__ = ["rabbit", "redis_server", "shared_redis", "vhost"]
@@ -16,7 +17,7 @@ __all__ = ["rabbit", "redis_server", "shared_redis", "vhost"]
 @pytest.fixture
 def server(shared_redis) -> RedisServer:
     """A running Redis with nothing in it."""
-    shared_redis.clear()
+    clear(shared_redis)
     return shared_redis
 
 

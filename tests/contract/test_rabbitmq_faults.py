@@ -8,6 +8,7 @@ from fedkseed.transport.broker import Confirmed, Unconfirmed
 from fedkseed.transport.condition import Blocked, Disconnected, Returned, Unblocked
 from fedkseed.transport.topology import Address, evaluations_queue, shared, to_aggregator, to_client, updates_queue
 from tests.parties import UPDATES, F, Owner, at
+from tests.servers import freeze, thaw
 from tests.wires import Loss
 
 ACKNOWLEDGED = b"\x00\x3c\x00\x50"  # class and method of basic.ack, which is also how a broker confirms
@@ -79,10 +80,10 @@ def test_deliveries_come_again_with_new_tags_when_the_line_comes_back(far, cable
 def test_a_broker_that_does_not_move_any_more_is_noticed_by_its_silence(rabbit, vhost):
     place = at(rabbit.url(vhost) + "?heartbeat=1")
     owner = place.aggregator(updates_queue(F))
-    rabbit.freeze()
+    freeze(rabbit)
     owner.send(UPDATES, b"one", token=1)
     place.until(lambda: place.saw(Disconnected, times=2))
-    rabbit.thaw()
+    thaw(rabbit)
     place.until(lambda: owner.answers == [Unconfirmed(token=1)])
     place.close()
 

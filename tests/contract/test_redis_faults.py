@@ -9,6 +9,7 @@ from fedkseed import errors
 from fedkseed.ledger.fold import fold
 from fedkseed.ledger.log import verify
 from tests.ledgers import K, genesis, update
+from tests.servers import freeze, thaw
 from tests.stores import everything, fill, folding, founded, log_of_writes, stored, through
 from tests.wires import Loss
 
@@ -101,13 +102,13 @@ def test_a_transaction_that_a_frozen_server_makes_late_counts_once(redis_server)
 
     def change(head, now):
         if not calls:
-            redis_server.freeze()  # the transaction is sent, and waits in a socket that is closed then
+            freeze(redis_server)  # the transaction is sent, and waits in a socket that is closed then
         calls.append(head.version)
         return fold(head, batch, now)
 
     with pytest.raises(errors.LedgerUnreachable):
         store.transact(change)
-    redis_server.thaw()
+    thaw(redis_server)
     told = store.transact(change)
     assert [receipt.outcome for receipt in told.receipts] == ["folded", "folded"]
     assert [commit.version for commit in told.commits] == [1]
@@ -118,13 +119,13 @@ def test_a_transaction_that_a_frozen_server_makes_late_counts_once(redis_server)
 def test_an_interrupted_question_leaves_no_answer_to_the_next_one(redis_server):
     store = founded(redis_server.url)
     fill(store)
-    redis_server.freeze()
+    freeze(redis_server)
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
     signal.setitimer(signal.ITIMER_REAL, 0.1)
     with pytest.raises(KeyboardInterrupt):
         store.now()
     signal.signal(signal.SIGALRM, before)
-    redis_server.thaw()
+    thaw(redis_server)
     assert stored(redis_server) == everything(store)
 
 

@@ -7,8 +7,9 @@ from fedkseed import errors
 from fedkseed.codec import encode
 from fedkseed.ledger.redis import RedisLedger
 from fedkseed.messages import SnapshotRequest
+from fedkseed_local.servers import RedisServer
 from tests.ledgers import NAME, genesis, policy, update
-from tests.servers import RedisServer
+from tests.servers import running
 from tests.stores import fill, folding, founded, key
 
 
@@ -58,16 +59,12 @@ def test_a_server_that_takes_no_writes_is_waited_for(redis_server):
 
 
 def test_wrong_credentials_are_denied(tmp_path):
-    server = RedisServer(tmp_path, password="right")
-    server.start()
-    try:
-        assert founded(server.url).head().version == 0
-        for url in (server.url.replace("right", "wrong"), server.url.replace(":right@", "")):
+    with running(RedisServer(tmp_path, {"requirepass": "right"})) as server:
+        assert founded(server.url.replace("//", "//:right@")).head().version == 0
+        for url in (server.url.replace("//", "//:wrong@"), server.url):
             with pytest.raises(errors.LedgerDenied) as refusal:
                 RedisLedger.open(url, NAME)
             assert "wrong" not in str(refusal.value)
-    finally:
-        server.kill()
 
 
 def test_a_user_who_may_too_little_is_denied(redis_server):

@@ -14,8 +14,10 @@ from fedkseed.ledger.log import verify
 from fedkseed.ledger.redis import RedisLedger
 from fedkseed_aggregator.patience import PatientLedger
 from fedkseed_client.disk import Disk
+from fedkseed_local.program import Program
+from fedkseed_local.services import service
 from tests.embedded import TOY, described, write_rows, write_toml
-from tests.processes import Service, until
+from tests.processes import until
 from tests.rabbits import rabbit, vhost
 from tests.servers import redis_server
 
@@ -33,9 +35,9 @@ class Party:
         federation = settings.load(path)
         genesis = model.found(federation, model.open_base(federation.model.base))
         self.ledger = PatientLedger(RedisLedger.found(redis, genesis.encode(), federation.policy), Event())
-        self.services: dict[str, Service] = {}
+        self.services: dict[str, Program] = {}
 
-    def start(self, kind: str, name: str, rows=TOY, **environment: str) -> Service:
+    def start(self, kind: str, name: str, rows=TOY, **environment: str) -> Program:
         arguments = [kind]
         if kind != "aggregator":
             arguments += ["--data", str(write_rows(self.folder / f"{name}.jsonl", rows))]
@@ -49,7 +51,7 @@ class Party:
             "FEDKSEED_THREADS": "1",
             **environment,
         }
-        self.services[name] = Service(name, self.folder, arguments, variables)
+        self.services[name] = service(arguments, self.folder / f"{name}.log", variables)
         self.services[name].start()
         return self.services[name]
 
@@ -79,8 +81,8 @@ def party(tmp_path, tiny_base, rabbit, vhost, redis_server) -> Iterator:
         return made[0]
 
     yield make
-    for service in (service for one in made for service in one.services.values()):
-        service.kill()
+    for program in (program for one in made for program in one.services.values()):
+        program.kill()
 
 
 def test_processes_train_a_model_together(party):
