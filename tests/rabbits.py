@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -47,9 +46,8 @@ class OperatedRabbit(RabbitServer):
 
     def control(self, *words: str) -> None:
         """Have `rabbitmqctl` do something."""
-        environment = {**os.environ, **self.environment}
         command = [script("rabbitmqctl"), *words]
-        subprocess.run(command, check=True, capture_output=True, timeout=SECONDS_TO_START, env=environment)
+        subprocess.run(command, check=True, capture_output=True, timeout=SECONDS_TO_START, env=self.environment)
 
     def add_vhost(self) -> str:
         """A virtual host with a name that no other one has."""

@@ -10,6 +10,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedkseed.errors import ClientWithoutExamples, EmptyData, FileError, MalformedData
-from fedkseed.federation import ByChance, ByDirichlet, ByField, LabelWords, Objective, Partition, Response
+from fedkseed.federation import ByChance, ByDirichlet, ByField, Federation, LabelWords, Objective, Partition, Response
 
 Example = Mapping[str, Any]
 NAME_LENGTH = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Dataset:
+    """The examples of a federation, dealt out."""
+
+    clients: Mapping[str, tuple[Example, ...]]  # by name, in the order of the names
+    held_out: tuple[Example, ...]
+
+
+def load(federation: Federation) -> Dataset:
+    """Read, check and deal out the examples of a federation.
+
+    Raises:
+        DataError: a file is empty or malformed, or a client has no examples.
+        FileError: a file cannot be read.
+    """
+    train, held_out = (read(Path(path)) for path in (federation.data.train, federation.data.held_out))
+    for examples, source in ((train, federation.data.train), (held_out, federation.data.held_out)):
+        check(examples, federation.objective, source)
+    return Dataset(clients=partition(train, federation.data.partition, federation.data.train), held_out=held_out)
 
 
 def read(path: Path) -> tuple[Example, ...]:

@@ -141,20 +141,16 @@ class Tuned:
     weights_digest: str
 
 
-def open_tuned(
-    base: str | Path, ledger: str | Path, support_path: str | Path | None = None, threads: int | None = None
-) -> Tuned:
-    """Verify a ledger artifact and its base, and rebuild the model of that version.
+def open_tuned(base: str | Path, ledger: Artifact, support_path: str | Path | None = None, threads: int | None = None) -> Tuned:
+    """Verify the base of a ledger, and rebuild the model of its version.
 
     Raises:
-        ArtifactError: the artifact is truncated, altered or none.
         BaseError: the base or support is missing or not the one of the genesis.
     """
-    read = artifact.read(Path(ledger))
     opened = open_base(base, support_path)
-    check(read.genesis, opened)
-    digest = rebuild_(read.genesis, opened, read.coefficients, threads)
-    return Tuned(model=opened.model, tokenizer=opened.tokenizer, ledger=read, weights_digest=digest)
+    check(ledger.genesis, opened)
+    digest = rebuild_(ledger.genesis, opened, ledger.coefficients, threads)
+    return Tuned(model=opened.model, tokenizer=opened.tokenizer, ledger=ledger, weights_digest=digest)
 
 
 def load(base: str | Path, ledger: str | Path, *, support: str | Path | None = None) -> transformers.PreTrainedModel:
@@ -169,7 +165,7 @@ def load(base: str | Path, ledger: str | Path, *, support: str | Path | None = N
         ArtifactError: the artifact is truncated, altered or none.
         BaseError: the base or support is missing or not the one of the genesis.
     """
-    return open_tuned(base, ledger, support).model
+    return open_tuned(base, artifact.read(Path(ledger)), support).model
 
 
 def check_vacant(out: Path) -> None:

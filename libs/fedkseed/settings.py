@@ -92,6 +92,17 @@ class EvaluatorSettings(_ServiceEnvironment):
         return EvaluationPlan(every=self.every, examples=self.examples, rouge_examples=self.rouge_examples)
 
 
+class LocalSettings(BaseModel):
+    """The environment of a federation on one machine."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    amqp_url: AmqpDsn | None = None
+    """RabbitMQ; without it, one is started"""
+    redis_url: RedisDsn | None = None
+    """Redis; without it, one is started"""
+
+
 class OperatorSettings(_Environment):
     """The environment of subcommands that read and change a ledger, and then end."""
 
@@ -99,7 +110,7 @@ class OperatorSettings(_Environment):
     """Redis, which holds the ledger"""
 
 
-S = TypeVar("S", bound=_Environment)
+S = TypeVar("S", bound=BaseModel)
 
 
 def read(kind: type[S], environment: Mapping[str, str]) -> S:

@@ -19,6 +19,7 @@ from fedkseed_cli.services import aggregator, client, evaluator
 from fedkseed_cli.simulate import simulate
 from fedkseed_cli.status import status
 from fedkseed_cli.support import support
+from fedkseed_cli.up import up
 
 INTERRUPTED = 130
 NOT_INSTALLED = 3
@@ -35,6 +36,7 @@ def fedkseed() -> None:
 
 
 fedkseed.add_command(simulate)
+fedkseed.add_command(up)
 fedkseed.add_command(export)
 fedkseed.add_command(verify)
 fedkseed.add_command(show)

@@ -21,9 +21,13 @@ from fedkseed.ledger.log import replay
 from fedkseed.ledger.log import verify as verify_log
 from fedkseed.ledger.redis import RedisLedger
 from fedkseed_cli.access import on_ledger
+from fedkseed_cli.view import in_words
 
 NAMED = 8  # members that a line names
 RISING = ("accuracy", "rouge_l")  # the more the better; of other metrics, the less the better
+
+VERSION = click.option("--version", type=click.IntRange(0), metavar="V", help="The version to write; the newest without it.")
+BEST = click.option("--best", metavar="METRIC", help="The version with the best score instead: loss, accuracy or rouge_l.")
 
 Scores = Mapping[str, float]
 
@@ -44,19 +48,29 @@ def log(store: RedisLedger, as_json: bool) -> None:
 
 @click.command()
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE", help="The ledger.safetensors to write.")
-@click.option("--version", type=click.IntRange(0), metavar="V", help="The version to write; the newest without it.")
-@click.option("--best", metavar="METRIC", help="The version with the best score instead: loss, accuracy or rouge_l.")
+@VERSION
+@BEST
 @on_ledger
 def snapshot(store: RedisLedger, out: Path, version: int | None, best: str | None) -> None:
     """Write a version of the ledger in Redis to a file.
 
     The file is a ledger.safetensors, for `fedkseed show`, `verify` and `export`; one that is there is replaced.
     """
+    written = chosen(store, version, best)
+    artifact.write(out, written)
+    click.echo(f"{out}: version {written.version}, state digest {written.state.hex()}")
+
+
+def chosen(store: RedisLedger, version: int | None, best: str | None) -> Artifact:
+    """The version that the options --version and --best name.
+
+    Raises:
+        UnknownVersion: there is no such version, or none has that score.
+        LedgerError: the log does not verify.
+    """
     if version is not None and best is not None:
         raise click.UsageError("--version and --best exclude each other")
-    chosen = at(store, version if best is None else _best(store.head().evaluations, best))
-    artifact.write(out, chosen)
-    click.echo(f"{out}: version {chosen.version}, state digest {chosen.state.hex()}")
+    return at(store, version if best is None else _best(store.head().evaluations, best))
 
 
 def at(store: RedisLedger, version: int | None = None) -> Artifact:
@@ -98,11 +112,6 @@ def line(commit: Commit, scores: Scores) -> str:
     when = datetime.fromtimestamp(commit.closed_at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     parts = (f"version {commit.version}", commit.kind, when, f"lr {commit.lr:g}", _who(commit.members), in_words(scores))
     return "  ".join(part for part in parts if part)
-
-
-def in_words(scores: Scores) -> str:
-    """Scores in one line."""
-    return ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items())
 
 
 def _who(members: tuple[Member, ...]) -> str:

@@ -1,6 +1,6 @@
 """Subcommands on a `ledger.safetensors`: show what it says, verify it against its base, export the model.
 
-`verify` does the same for the ledger in Redis, where it has all versions to verify.
+Without a file, `verify` and `export` work on the ledger in Redis, which has all versions.
 """
 
 from pathlib import Path
@@ -10,9 +10,10 @@ import click
 from fedkseed.ledger import artifact
 from fedkseed.ledger.artifact import Artifact
 from fedkseed_cli.access import FEDERATION, REDIS, opened
-from fedkseed_cli.history import at
+from fedkseed_cli.history import BEST, VERSION, at, chosen
 
 LEDGER = click.argument("ledger", type=click.Path(path_type=Path))
+ANY_LEDGER = click.argument("ledger", required=False, type=click.Path(path_type=Path))
 BASE = click.option("--base", required=True, metavar="MODEL", help="The base: a Hugging Face model id or a directory.")
 SUPPORT = click.option(
     "--support", type=click.Path(path_type=Path), metavar="FILE", help="The support.safetensors, if the federation has one."
@@ -36,7 +37,7 @@ def show(ledger: Path) -> None:
 
 
 @click.command()
-@click.argument("ledger", required=False, type=click.Path(path_type=Path))
+@ANY_LEDGER
 @click.option("--base", metavar="MODEL", help="The base: a Hugging Face model id or a directory; LEDGER needs it.")
 @SUPPORT
 @click.option("--threads", type=click.IntRange(1), help="Threads of the rebuild; all cores by default.")
@@ -81,15 +82,38 @@ def _weights_digest(read: Artifact, base: str, support: Path | None, threads: in
 
 
 @click.command()
-@LEDGER
+@ANY_LEDGER
 @BASE
 @SUPPORT
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Directory to make.")
-def export(ledger: Path, base: str, support: Path | None, out: Path) -> None:
-    """Write the fine-tuned model of LEDGER as a complete Hugging Face directory, weights and tokenizer."""
+@VERSION
+@BEST
+@FEDERATION
+@REDIS
+def export(
+    ledger: Path | None,
+    base: str,
+    support: Path | None,
+    out: Path,
+    version: int | None,
+    best: str | None,
+    federation: str | None,
+    redis_url: str | None,
+) -> None:
+    """Write the fine-tuned model of LEDGER as a complete Hugging Face directory, weights and tokenizer.
+
+    Without LEDGER, it is a version of the ledger in Redis.
+    """
+    if ledger and (version is not None or best is not None):
+        raise click.UsageError("LEDGER is one version; --version and --best choose one of the ledger in Redis")
     from fedkseed import model
 
     model.check_vacant(out)
-    tuned = model.open_tuned(base, ledger, support)
+    if ledger:
+        read = artifact.read(ledger)
+    else:
+        with opened(federation, redis_url) as store:
+            read = chosen(store, version, best)
+    tuned = model.open_tuned(base, read, support)
     model.export(tuned, out)
     click.echo(f"{out}: version {tuned.ledger.version}, weights digest {tuned.weights_digest}")

@@ -37,7 +37,7 @@ class Program:
     Args:
         command: program and arguments.
         log: what it prints is appended there; its folder is where it runs.
-        environment: variables beside those of this process.
+        environment: all of its variables.
     """
 
     def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
@@ -62,7 +62,7 @@ class Program:
             self._process = subprocess.Popen(  # noqa: S603 - the command is ours
                 self.command,
                 cwd=self.log.parent,
-                env={**os.environ, **self._environment},
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -4,6 +4,7 @@ Each keeps its files in a folder, from one start to the next. Nobody but this ma
 the port does.
 """
 
+import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,7 +53,7 @@ class RedisServer(Server):
             "maxmemory-policy": "noeviction",
         }
         options = [part for name, value in {**needed, **(settings or {})}.items() for part in (f"--{name}", value)]
-        super().__init__([find("redis-server"), *options], folder / "log", {})
+        super().__init__([find("redis-server"), *options], folder / "log", os.environ)
 
     @property
     def url(self) -> str:
@@ -78,8 +79,9 @@ class RabbitServer(Server):
         mapper_port = str(free_port())
         self._plugins, self._settings = plugins, {"listeners.tcp.1": f"{LOOPBACK}:{self.port}", **(settings or {})}
         mapper = [find("epmd"), "-address", LOOPBACK, "-port", mapper_port]
-        self._mapper = Program(mapper, folder / "epmd.log", {})
+        self._mapper = Program(mapper, folder / "epmd.log", os.environ)
         self.environment = {
+            **os.environ,
             "HOME": str(folder),  # for its cookie
             "ERL_EPMD_ADDRESS": LOOPBACK,
             "ERL_EPMD_PORT": mapper_port,

@@ -7,13 +7,12 @@ report.html          what was learnt and what it cost
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from fedkseed import data, llm, model
-from fedkseed.data import Example
+from fedkseed.data import Dataset, Example
 from fedkseed.errors import FileError, SettingError
 from fedkseed.federation import Federation, Response
 from fedkseed.genesis import Genesis
@@ -29,14 +28,6 @@ from fedkseed_simulator.facts import Fact
 from fedkseed_simulator.journal import Journal
 from fedkseed_simulator.report import Report, render
 from fedkseed_simulator.simulation import Simulation
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Dataset:
-    """The examples of a federation."""
-
-    clients: Mapping[str, tuple[Example, ...]]
-    held_out: tuple[Example, ...]
 
 
 def run(
@@ -58,7 +49,7 @@ def run(
     """
     started = time.monotonic()
     _check_target(federation)
-    dataset = load_data(federation)
+    dataset = data.load(federation)
     base = model.open_base(federation.model.base, federation.model.support)
     genesis = model.found(federation, base)
     journal = Journal(out / "metrics.jsonl")
@@ -95,20 +86,6 @@ def _check_target(federation: Federation) -> None:
     target = federation.rounds.target
     if target and target.metric not in metrics:
         raise SettingError(f"rounds.target.metric: evaluations give {', '.join(metrics)}, not {target.metric}")
-
-
-def load_data(federation: Federation) -> Dataset:
-    """Read, check and deal out the examples of a federation.
-
-    Raises:
-        DataError: a file is empty or malformed, or a client has no examples.
-        FileError: a file cannot be read.
-    """
-    train, held_out = (data.read(Path(path)) for path in (federation.data.train, federation.data.held_out))
-    for examples, source in ((train, federation.data.train), (held_out, federation.data.held_out)):
-        data.check(examples, federation.objective, source)
-    clients = data.partition(train, federation.data.partition, federation.data.train)
-    return Dataset(clients=clients, held_out=held_out)
 
 
 class Embedded:
@@ -167,7 +144,7 @@ def _score(
 
 def _score_artifact(federation: Federation, dataset: Dataset, ledger: Path) -> tuple[str, Mapping[str, float]]:
     """What a stranger with the base and the artifact gets: weights digest, and scores computed in float32."""
-    tuned = model.open_tuned(federation.model.base, ledger, federation.model.support)
+    tuned = model.open_tuned(federation.model.base, artifact.read(ledger), federation.model.support)
     wide: torch.nn.Module = tuned.model
     task = llm.bind(federation.objective, tuned.tokenizer)
     return tuned.weights_digest, _score(federation, wide.float(), task, tuned.tokenizer, dataset.held_out)

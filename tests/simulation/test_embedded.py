@@ -19,7 +19,7 @@ from fedkseed.pool import importance
 from fedkseed.zo import layout
 from fedkseed_client import training
 from fedkseed_client.machine import Assignment
-from fedkseed_simulator.run import Embedded, load_data, run
+from fedkseed_simulator.run import Embedded, run
 from tests.embedded import TALK, federation, fedkseed, on
 
 ROUGH = {
@@ -35,7 +35,7 @@ def simulate(described):
     """A federation in memory: what it came to, and the genesis that it was founded with."""
     base = open_base(described.model.base, described.model.support)
     genesis = model.found(described, base)
-    return Embedded(described, genesis, base, load_data(described)).simulation(lambda _: None).run(), genesis
+    return Embedded(described, genesis, base, data.load(described)).simulation(lambda _: None).run(), genesis
 
 
 def losses(run):

@@ -39,6 +39,7 @@ ENVIRONMENTS = {
     "fedkseed aggregator": settings.AggregatorSettings,
     "fedkseed client": settings.ClientSettings,
     "fedkseed evaluator": settings.EvaluatorSettings,
+    "fedkseed up": settings.LocalSettings,
     "Operating": settings.OperatorSettings,
 }
 
