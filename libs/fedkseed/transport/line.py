@@ -39,6 +39,7 @@ CLOSING_SECONDS = 5.0  # how long the end of a connection may take
 PERSISTENT = 2
 REFUSALS = {403, 530}  # access refused, not allowed
 PRECONDITION_FAILED = 406
+NOT_FOUND = 404
 
 Channel = Any  # pika has no types
 Prepare = Callable[[Channel, Callable[[], None]], None]
@@ -126,6 +127,7 @@ class Line:
         Raises:
             BrokerDenied: the broker will have nothing to do with this user.
             TopologyMismatch: it has one of the queues or exchanges, but another kind of it.
+            BrokerError: what the line needs is not there, and it declares nothing.
         """
         self._topology = topology
         self.call(self._begin)
@@ -212,7 +214,7 @@ class Line:
         self._gone()
         self._connection = None
         error = self._reason or error
-        refusal = None if self._up.done() else _refusal(error)
+        refusal = None if self._up.done() else _refusal(error, self._topology)
         if self._ending:
             self._loop.stop()
         elif refusal:
@@ -255,16 +257,33 @@ def declare(channel: Channel, topology: Topology) -> None:
         channel.queue_bind(binding.queue, binding.exchange, routing_key=binding.pattern)
 
 
+def look(channel: Channel, queue: str, see: Callable[[Any, Any, bytes], None], end: Callable[[], None]) -> None:
+    """Take what is in a queue, one letter after the other; when there is no more, give all of it back."""
+
+    def take(_: Channel, method: Any, properties: Any, body: bytes) -> None:
+        see(method, properties, body)
+        channel.basic_get(queue, take)
+
+    def give_back(_: Any) -> None:
+        channel.basic_nack(0, multiple=True, requeue=True)  # 0: every letter of the channel
+        end()
+
+    channel.add_callback(give_back, [Basic.GetEmpty])
+    channel.basic_get(queue, take)
+
+
 def taken(frame: Any) -> bool:
     """Whether the broker's answer to a letter is that it has it."""
     return isinstance(frame.method, Basic.Ack)
 
 
-def _refusal(error: BaseException) -> BrokerError | None:
-    """The error for what trying again does not mend."""
+def _refusal(error: BaseException, topology: Topology) -> BrokerError | None:
+    """The error for what trying again does not mend; a queue that is missing is not made by a line that declares none."""
     code = _code(error)
     if code in REFUSALS:
         return BrokerDenied(_sentence(error))
+    if code == NOT_FOUND and not topology.queues:
+        return BrokerError(_sentence(error))
     return TopologyMismatch(_sentence(error)) if code == PRECONDITION_FAILED else None
 
 

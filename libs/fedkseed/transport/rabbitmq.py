@@ -3,6 +3,7 @@
 - Two connections, one to publish and one to consume: when the broker is short of memory or disk it reads nothing more from
   those who publish, and acknowledgements must still get through. Then nothing is confirmed, so nothing is acknowledged, so
   no more than `prefetch` letters of a queue are handed out: that is all the back-pressure there is.
+- Looking into a queue has a connection of its own, for as long as it takes.
 - Every letter is persistent, mandatory, confirmed, and signed with the user of the connection, which the broker checks.
 - No copies are kept: what is not confirmed when a line is lost, or published while it is down, is Unconfirmed once it is
   up again. A return does not say which letter it is of: after one that was required, everything unanswered is
@@ -19,7 +20,7 @@ from fedkseed.transport.broker import Confirmed, Delivery, Envelope, Notice, Unc
 from fedkseed.transport.condition import Condition, Refused, Returned
 from fedkseed.transport.confirms import Confirms
 from fedkseed.transport.door import REASON
-from fedkseed.transport.line import Channel, Line, Server, taken
+from fedkseed.transport.line import Channel, Line, Server, look, taken
 from fedkseed.transport.pauses import Pauses
 from fedkseed.transport.tags import Tags
 from fedkseed.transport.topology import Topology
@@ -50,11 +51,12 @@ class RabbitBroker:
         prefetch: int = PREFETCH,
         pauses: Pauses | None = None,
     ) -> None:
-        self._server, self._dice, self._observe = server, dice, observe
-        self._prefetch, self._pauses = prefetch, pauses or Pauses()
+        self._server, self._observe, self._prefetch = server, observe, prefetch
         self._publisher: Publisher | None = None
         self._consumer: Consumer | None = None
+        self._looker: Looker | None = None
         self._closed = False
+        self._line = partial(Line, server=server, pauses=pauses or Pauses(), dice=dice, observe=observe)
 
     def start(self, topology: Topology, queues: Sequence[str], notify: Notify) -> None:
         """See Broker."""
@@ -63,16 +65,26 @@ class RabbitBroker:
             if not self._closed:
                 notify(notice)
 
-        line = partial(Line, server=self._server, pauses=self._pauses, dice=self._dice, observe=self._observe)
-        self._publisher = Publisher(line, self._server, tell, self._observe)
+        self._publisher = Publisher(self._line, self._server, tell, self._observe)
         try:
             self._publisher.line.start(topology)
             if queues and not self._closed:
-                self._consumer = Consumer(line, queues, self._prefetch, tell)
+                self._consumer = Consumer(self._line, queues, self._prefetch, tell)
                 self._consumer.line.start(topology)
         except BrokerError:
             self.close()
             raise
+
+    def look(self, queue: str) -> tuple[Delivery, ...]:
+        """See Broker."""
+        looker = self._looker = Looker(self._line, queue)
+        try:
+            looker.line.start(Topology(exchanges=(), queues=(), bindings=()))
+        finally:
+            looker.line.end()
+        if looker.seen is None:
+            raise BrokerError(f"the connection was closed before {queue} was looked into")
+        return looker.seen
 
     def publish(self, token: int, envelopes: Sequence[Envelope]) -> None:
         """See Broker."""
@@ -87,7 +99,7 @@ class RabbitBroker:
     def close(self) -> None:
         """See Broker."""
         self._closed = True
-        for end in (self._consumer, self._publisher):
+        for end in (self._looker, self._consumer, self._publisher):
             if end:
                 end.line.end()
 
@@ -203,15 +215,38 @@ class Consumer:
         self._channel = None
 
     def _deliver(self, queue: str, _channel: Channel, method: Any, properties: Any, body: bytes) -> None:
-        delivery = Delivery(
-            tag=self._tags.deliver(method.delivery_tag),
-            queue=queue,
-            key=text(method.routing_key),
-            body=body,
-            headers=headers(properties.headers),
-            redelivered=method.redelivered,
-        )
-        self._tell(delivery)
+        self._tell(delivery(self._tags.deliver(method.delivery_tag), queue, method, properties, body))
+
+
+class Looker:
+    """What happens on the thread that looks into a queue."""
+
+    def __init__(self, line: Callable[..., Line], queue: str) -> None:
+        self.line = line("looking", prepare=self._prepare, gone=lambda: None)
+        self.seen: tuple[Delivery, ...] | None = None  # once all of it was seen
+        self._queue = queue
+
+    def _prepare(self, channel: Channel, ready: Callable[[], None]) -> None:
+        """Look at everything, from the beginning whenever the line comes back."""
+        seen: list[Delivery] = []
+
+        def done() -> None:
+            self.seen = tuple(seen)
+            ready()
+
+        look(channel, self._queue, lambda *letter: seen.append(delivery(0, self._queue, *letter)), done)
+
+
+def delivery(tag: int, queue: str, method: Any, properties: Any, body: bytes) -> Delivery:
+    """A letter as RabbitMQ hands it out, in our words."""
+    return Delivery(
+        tag=tag,
+        queue=queue,
+        key=text(method.routing_key),
+        body=body,
+        headers=headers(properties.headers),
+        redelivered=method.redelivered,
+    )
 
 
 def headers(table: Mapping[Any, Any] | None) -> Mapping[str, str]:

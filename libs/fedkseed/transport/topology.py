@@ -107,15 +107,15 @@ def shared(federation: str) -> Topology:
             Queue(name=updates_queue(federation), overflow="reject-publish", dead_letters=to_dead(federation)),
             Queue(name=snapshots_queue(federation), ttl_seconds=REQUEST_SECONDS),
             Queue(name=evaluations_queue(federation), overflow="reject-publish"),
-            Queue(name=dead, delivery_limit=BROWSED),
-            Queue(name=_name(federation, "last"), max_length=1, delivery_limit=BROWSED),
+            Queue(name=dead_queue(federation), delivery_limit=BROWSED),
+            Queue(name=last_queue(federation), max_length=1, delivery_limit=BROWSED),
         ),
         bindings=(
             Binding(exchange=updates, queue=updates_queue(federation), pattern="update.*"),
             Binding(exchange=updates, queue=snapshots_queue(federation), pattern="snapshot.*"),
             Binding(exchange=updates, queue=evaluations_queue(federation), pattern="evaluation.*"),
-            Binding(exchange=dead, queue=dead, pattern=DEAD_KEY),
-            Binding(exchange=rounds, queue=_name(federation, "last"), pattern=ROUND_KEY),
+            Binding(exchange=dead, queue=dead_queue(federation), pattern=DEAD_KEY),
+            Binding(exchange=rounds, queue=last_queue(federation), pattern=ROUND_KEY),
         ),
     )
 
@@ -149,6 +149,16 @@ def snapshots_queue(federation: str) -> str:
 def evaluations_queue(federation: str) -> str:
     """Scores of versions."""
     return _name(federation, "evaluations")
+
+
+def dead_queue(federation: str) -> str:
+    """Letters that nobody could read, or that killed their readers."""
+    return _name(federation, "dead")
+
+
+def last_queue(federation: str) -> str:
+    """The last announcement, and only that one: the broker's memory of how far the federation has come."""
+    return _name(federation, "last")
 
 
 def mailbox_queue(federation: str, participant: str) -> str:
