@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fedkseed.errors import BrokerError
+from fedkseed.errors import QueueMissing
 from fedkseed.transport.broker import Confirmed, Unconfirmed
 from fedkseed.transport.memory import MemoryBroker
 from fedkseed.transport.topology import (
@@ -306,7 +306,7 @@ def test_acknowledging_what_was_looked_at_does_nothing(place):
 
 def test_a_queue_that_was_never_declared_cannot_be_looked_into(place):
     broker = place.connect()
-    with pytest.raises(BrokerError, match="no queue"):
+    with pytest.raises(QueueMissing, match="no queue"):
         broker.look("nowhere")
     broker.close()
 

@@ -79,7 +79,8 @@ class Broker(Protocol):
 
         Raises:
             BrokerDenied: it will have nothing to do with this user.
-            BrokerError: there is no such queue, or the connection was closed before it was looked into.
+            QueueMissing: there is no such queue.
+            BrokerError: the connection was closed before it was looked into.
         """
         ...
 

@@ -27,7 +27,7 @@ from pika.exceptions import (  # type: ignore[import-untyped]
 )
 from pika.spec import Basic  # type: ignore[import-untyped]
 
-from fedkseed.errors import BrokerDenied, BrokerError, SettingError, TopologyMismatch
+from fedkseed.errors import BrokerDenied, BrokerError, QueueMissing, SettingError, TopologyMismatch
 from fedkseed.transport import condition
 from fedkseed.transport.condition import Blocked, Condition, Connected, Disconnected, Unblocked
 from fedkseed.transport.pauses import Pauses
@@ -127,7 +127,7 @@ class Line:
         Raises:
             BrokerDenied: the broker will have nothing to do with this user.
             TopologyMismatch: it has one of the queues or exchanges, but another kind of it.
-            BrokerError: what the line needs is not there, and it declares nothing.
+            QueueMissing: what the line needs is not there, and it declares nothing.
         """
         self._topology = topology
         self.call(self._begin)
@@ -283,7 +283,7 @@ def _refusal(error: BaseException, topology: Topology) -> BrokerError | None:
     if code in REFUSALS:
         return BrokerDenied(_sentence(error))
     if code == NOT_FOUND and not topology.queues:
-        return BrokerError(_sentence(error))
+        return QueueMissing(_sentence(error))
     return TopologyMismatch(_sentence(error)) if code == PRECONDITION_FAILED else None
 
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from fedkseed.errors import BrokerError
+from fedkseed.errors import QueueMissing
 from fedkseed.transport.broker import Confirmed, Delivery, Envelope, Notice, Unconfirmed
 from fedkseed.transport.topology import Binding, Queue, Topology
 
@@ -79,10 +79,10 @@ class MemoryBroker:
         """A declared queue.
 
         Raises:
-            BrokerError: it was never declared.
+            QueueMissing: it was never declared.
         """
         if name not in self._queues:
-            raise BrokerError(f"no queue {name}")
+            raise QueueMissing(f"no queue {name}")
         return self._queues[name]
 
     def route(self, envelope: Envelope) -> bool:
