@@ -67,7 +67,7 @@ def step(state: State, event: Event) -> Step:
         case SnapshotAsked(arrival=arrival):
             return state, (Consult(arrival=arrival),)
         case Undecodable(delivery=delivery, reason=reason):
-            dead = Letter(to=to_dead(state.federation), content=delivery.body, reason=reason)
+            dead = Letter(to=to_dead(state.federation), content=delivery.body, reason=reason, origin=delivery.key)
             return _publish(state, (dead,), then=(Acknowledge(tags=(delivery.tag,)),))
         case Changed(folded=folded, tags=tags):
             return _tell(state, folded, tags)

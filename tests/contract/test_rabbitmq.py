@@ -12,7 +12,7 @@ from fedkseed.ledger.memory import MemoryLedger
 from fedkseed.reactor import Reactor
 from fedkseed.transport.broker import Confirmed, Notice, Unconfirmed
 from fedkseed.transport.condition import Disconnected, Refused, Returned
-from fedkseed.transport.door import REASON, Acknowledge
+from fedkseed.transport.door import ORIGIN, REASON, Acknowledge
 from fedkseed.transport.line import Server
 from fedkseed.transport.rabbitmq import RabbitBroker
 from fedkseed.transport.topology import (
@@ -134,7 +134,7 @@ def test_a_letter_that_kills_its_readers_ends_among_the_dead(place):
         place.until(lambda reader=reader: reader.bodies == [b"poison"])
         reader.broker.close()
     place.until(lambda: dead.bodies == [b"poison"])
-    assert dead.deliveries[0].headers == {REASON: "delivery_limit"}
+    assert dead.deliveries[0].headers == {REASON: "delivery_limit", ORIGIN: UPDATES.key}
 
 
 def test_a_routing_key_that_is_no_text_kills_nobody(rabbit, vhost, place):
@@ -162,6 +162,7 @@ def test_what_an_aggregator_cannot_read_is_among_the_dead_before_it_is_acknowled
     broker.close()
     place.until(lambda: reader.bodies == [b"\xc1"])
     assert reader.deliveries[0].headers[REASON].startswith("not msgpack")
+    assert reader.deliveries[0].headers[ORIGIN] == "update.ann"
     again = place.somebody(shared(NAME), updates_queue(NAME))
     reader.send(to_aggregator(NAME, "update", "ann"), b"next", token=2)
     place.until(lambda: again.bodies == [b"next"])

@@ -237,7 +237,7 @@ def test_whoever_announces_what_somebody_else_voided_tells_its_members_first():
 def test_what_cannot_be_read_goes_to_the_dead_letters_with_its_reason():
     delivery = Delivery(tag=3, queue="q", key="update.ann", body=b"rubbish")
     state, effects = step(NEW, Undecodable(delivery=delivery, reason="not msgpack"))
-    letter = Letter(to=to_dead(NAME), content=b"rubbish", reason="not msgpack")
+    letter = Letter(to=to_dead(NAME), content=b"rubbish", reason="not msgpack", origin="update.ann")
     assert effects == (Publish(token=0, letters=(letter,)),)
     assert step(state, Confirmed(token=0))[1] == (Acknowledge(tags=(3,)),)
 

@@ -19,14 +19,14 @@ from fedkseed.errors import BrokerError
 from fedkseed.transport.broker import Confirmed, Delivery, Envelope, Notice, Unconfirmed
 from fedkseed.transport.condition import Condition, Refused, Returned
 from fedkseed.transport.confirms import Confirms
-from fedkseed.transport.door import REASON
+from fedkseed.transport.door import ORIGIN, REASON
 from fedkseed.transport.line import Channel, Line, Server, look, taken
 from fedkseed.transport.pauses import Pauses
 from fedkseed.transport.tags import Tags
-from fedkseed.transport.topology import Topology
+from fedkseed.transport.topology import NOTHING, Topology
 
 PREFETCH = 1000
-DEATH = "x-first-death-reason"  # the header by which RabbitMQ says why it gave a letter up
+DEATH, DEATHS = "x-first-death-reason", "x-death"  # the headers by which RabbitMQ says why it gave a letter up, and more
 
 Notify = Callable[[Notice], None]
 
@@ -79,7 +79,7 @@ class RabbitBroker:
         """See Broker."""
         looker = self._looker = Looker(self._line, queue)
         try:
-            looker.line.start(Topology(exchanges=(), queues=(), bindings=()))
+            looker.line.start(NOTHING)
         finally:
             looker.line.end()
         if looker.seen is None:
@@ -250,13 +250,22 @@ def delivery(tag: int, queue: str, method: Any, properties: Any, body: bytes) ->
 
 
 def headers(table: Mapping[Any, Any] | None) -> Mapping[str, str]:
-    """The headers that are text; why the broker gave a letter up, in our words, and nothing else that it adds."""
+    """The headers that are text; why the broker gave a letter up and how it had come, in our words; nothing else it adds."""
     if not table:
         return {}
     kept = {key: value for key, value in table.items() if isinstance(value, str) and not key.startswith("x-")}
     if DEATH in table:
         kept.setdefault(REASON, str(table[DEATH]))
+        kept[ORIGIN] = _origin(table)  # whatever the sender says
     return kept
+
+
+def _origin(table: Mapping[Any, Any]) -> str:
+    """With what routing key a letter came to the queue that gave it up."""
+    match table.get(DEATHS):
+        case [{"routing-keys": [str() | bytes() as key, *_]}, *_]:
+            return text(key)
+    return ""
 
 
 def text(key: str | bytes) -> str:

@@ -98,6 +98,9 @@ class Topology:
         )
 
 
+NOTHING = Topology(exchanges=(), queues=(), bindings=())
+
+
 def shared(federation: str) -> Topology:
     """What belongs to the federation as a whole."""
     rounds, updates, receipts, dead = (_name(federation, part) for part in ("rounds", "updates", "receipts", "dead"))
@@ -188,7 +191,12 @@ def to_client(federation: str, client: str) -> Address:
 
 def to_aggregator(federation: str, kind: str, participant: str) -> Address:
     """Where a participant sends what it has to say: kind is `update`, `snapshot` or `evaluation`."""
-    return Address(exchange=_name(federation, "updates"), key=f"{kind}.{participant}", required=True)
+    return to_origin(federation, f"{kind}.{participant}")
+
+
+def to_origin(federation: str, key: str) -> Address:
+    """Where a participant published with a routing key, for who sends the same again."""
+    return Address(exchange=_name(federation, "updates"), key=key, required=True)
 
 
 def to_dead(federation: str) -> Address:
