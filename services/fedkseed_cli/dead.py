@@ -32,7 +32,6 @@ from fedkseed_aggregator import shell as aggregator_shell
 from fedkseed_cli.access import FEDERATION
 
 AMQP = click.option("--amqp-url", metavar="URL", help="RabbitMQ, with user and password; without it, FEDKSEED_AMQP_URL.")
-REACH = 65535  # letters that a consumer can hold at one time
 PATIENCE_SECONDS = 30.0  # for letters that were there a moment ago
 
 
@@ -89,12 +88,12 @@ def requeue(federation: str | None, amqp_url: str | None, numbers: tuple[int, ..
         raise click.UsageError("name letters by number, or all of them with --all")
     where = located(federation, amqp_url)
     with connected(where) as broker:
-        letters = read(broker.look(dead_queue(where.federation)))[:REACH]
+        letters = read(broker.look(dead_queue(where.federation)))
     for letter in letters if every else ():
         if letter.doomed:
             click.echo(f"{letter.number}  stays, it would die again: {printable(letter.doomed)}")
     if chosen := [letter for letter in letters if not letter.doomed] if every else named(letters, numbers):
-        with connected(where, prefetch=chosen[-1].number) as broker:
+        with connected(where, prefetch=len(letters)) as broker:
             publish_again(broker, where.federation, letters, chosen)
 
 
@@ -137,14 +136,14 @@ def named(letters: Sequence[DeadLetter], numbers: Sequence[int]) -> list[DeadLet
 
 
 def publish_again(broker: Broker, federation: str, letters: Sequence[DeadLetter], chosen: Sequence[DeadLetter]) -> None:
-    """Take letters out of the queue, up to the last chosen one, and publish those again; the others go back.
+    """Take all letters out of the queue and publish the chosen ones again; the others go back, in their order.
 
     Raises:
         BrokerError: the queue is another one than was looked at, and nothing was done; or some letters were not confirmed.
     """
     inbox: queue.SimpleQueue[Notice] = queue.SimpleQueue()
     broker.start(NOTHING, (dead_queue(federation),), inbox.put)
-    tags = [_same(letter, inbox).tag for letter in letters[: chosen[-1].number]]
+    tags = [_same(letter, inbox).tag for letter in letters]
     left = 0
     for letter in chosen:
         broker.publish(letter.number, (again(federation, letter),))

@@ -252,10 +252,10 @@ def seen(owner, queue) -> list[tuple[str, str, bytes, dict[str, str]]]:
 
 def test_a_look_shows_what_waits_in_its_order_and_leaves_it_there(place):
     owner = place.aggregator()
-    bodies = [bytes([i]) for i in range(30)]
+    bodies = [str(i).encode() for i in range(300)]  # so many that a broker might forget their order
     for token, body in enumerate(bodies):
         owner.send(to_aggregator(F, "update", "ann"), body, token=token, headers={"number": str(token)})
-    place.until(lambda: len(owner.notices) == 30)
+    place.until(lambda: len(owner.notices) == 300)
     expected = [(updates_queue(F), "update.ann", body, {"number": str(i)}) for i, body in enumerate(bodies)]
     assert seen(owner, updates_queue(F)) == expected
     assert seen(owner, updates_queue(F)) == expected

@@ -72,10 +72,11 @@ class Broker(Protocol):
     def look(self, queue: str) -> tuple[Delivery, ...]:
         """Everything that waits in a queue now, oldest first, left where it is; waits for the broker.
 
-        For operators and for the start of a service, never on the path of messages: the letters are taken one by one and
-        given back together. Meanwhile others find the queue shorter or empty, and what is consumed from it then is
-        younger. Afterwards the letters are in their old order before all that came later, marked as redelivered, and each has
-        been delivered once in vain. What consumers hold is not seen. May be called before `start`, and declares nothing.
+        For operators and for the start of a service, never on the path of messages: the letters are taken and given back
+        together. Meanwhile others find the queue shorter or empty, and what is consumed from it then is younger. Afterwards
+        the letters are in their old order before all that came later, marked as redelivered, and each has been delivered once
+        in vain. What consumers hold is not seen, nor what lies beyond the oldest 65,535 letters. May be called before
+        `start`, and declares nothing.
 
         Raises:
             BrokerDenied: it will have nothing to do with this user.

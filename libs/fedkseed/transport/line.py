@@ -147,8 +147,12 @@ class Line:
     def pause(self, failures: int, action: Callable[[], None]) -> float:
         """Have something done after so many failures in a row; the seconds until then. Called on the line's thread."""
         seconds = self._pauses.seconds(failures, self._dice)
-        self._loop.call_later(seconds, action)
+        self.later(seconds, action)
         return seconds
+
+    def later(self, seconds: float, action: Callable[[], None]) -> None:
+        """Have something done after so many seconds; called on the line's thread."""
+        self._loop.call_later(seconds, action)
 
     def end(self) -> None:
         """Close the connection for good, and wait for that, within bounds."""
@@ -257,19 +261,10 @@ def declare(channel: Channel, topology: Topology) -> None:
         channel.queue_bind(binding.queue, binding.exchange, routing_key=binding.pattern)
 
 
-def look(channel: Channel, queue: str, see: Callable[[Any, Any, bytes], None], end: Callable[[], None]) -> None:
-    """Take what is in a queue, one letter after the other; when there is no more, give all of it back."""
-
-    def take(_: Channel, method: Any, properties: Any, body: bytes) -> None:
-        see(method, properties, body)
-        channel.basic_get(queue, take)
-
-    def give_back(_: Any) -> None:
-        channel.basic_nack(0, multiple=True, requeue=True)  # 0: every letter of the channel
-        end()
-
-    channel.add_callback(give_back, [Basic.GetEmpty])
-    channel.basic_get(queue, take)
+def ask_for_more(channel: Channel, queue: str, answered: Callable[[], None]) -> None:
+    """Ask a queue for one more letter, when all are thought to be taken; the answer is that there is none, or one too many."""
+    channel.add_callback(lambda _: answered(), [Basic.GetEmpty])
+    channel.basic_get(queue, lambda *_: answered())
 
 
 def taken(frame: Any) -> bool:

@@ -20,12 +20,14 @@ from fedkseed.transport.broker import Confirmed, Delivery, Envelope, Notice, Unc
 from fedkseed.transport.condition import Condition, Refused, Returned
 from fedkseed.transport.confirms import Confirms
 from fedkseed.transport.door import ORIGIN, REASON
-from fedkseed.transport.line import Channel, Line, Server, look, taken
+from fedkseed.transport.line import Channel, Line, Server, ask_for_more, taken
 from fedkseed.transport.pauses import Pauses
 from fedkseed.transport.tags import Tags
 from fedkseed.transport.topology import NOTHING, Topology
 
 PREFETCH = 1000
+MOST = 65535  # letters that a consumer can hold
+QUIET_SECONDS = 0.3  # without a letter, after which a queue that has no more is believed
 DEATH, DEATHS = "x-first-death-reason", "x-death"  # the headers by which RabbitMQ says why it gave a letter up, and more
 
 Notify = Callable[[Notice], None]
@@ -219,22 +221,47 @@ class Consumer:
 
 
 class Looker:
-    """What happens on the thread that looks into a queue."""
+    """What happens on the thread that looks into a queue: it consumes all letters, and acknowledges none.
+
+    One consumer has them all, and is not cancelled, so that they go back in their order when the connection ends. The queue
+    says that it has no more after it has handed out everything; in a cluster another member may hand it out, a little later.
+    """
 
     def __init__(self, line: Callable[..., Line], queue: str) -> None:
-        self.line = line("looking", prepare=self._prepare, gone=lambda: None)
+        self.line = line("looking", prepare=self._prepare, gone=self._gone)
         self.seen: tuple[Delivery, ...] | None = None  # once all of it was seen
         self._queue = queue
+        self._channel: Channel | None = None
 
     def _prepare(self, channel: Channel, ready: Callable[[], None]) -> None:
         """Look at everything, from the beginning whenever the line comes back."""
-        seen: list[Delivery] = []
+        self._channel = channel
+        letters: list[Delivery] = []
 
-        def done() -> None:
-            self.seen = tuple(seen)
+        def see(_channel: Channel, method: Any, properties: Any, body: bytes) -> None:
+            letters.append(delivery(0, self._queue, method, properties, body))
+
+        def rest(seen: int) -> None:
+            """Be content when nothing came for a while."""
+            if channel is not self._channel:
+                return
+            if len(letters) > seen:
+                self.line.later(QUIET_SECONDS, partial(rest, len(letters)))
+                return
+            self.seen = tuple(letters)
             ready()
 
-        look(channel, self._queue, lambda *letter: seen.append(delivery(0, self._queue, *letter)), done)
+        def asked() -> None:
+            """What was handed out before the answer comes before the next one."""
+            channel.basic_qos(
+                prefetch_count=MOST, callback=lambda _: self.line.later(QUIET_SECONDS, partial(rest, len(letters)))
+            )
+
+        channel.basic_qos(prefetch_count=MOST)
+        channel.basic_consume(self._queue, see, callback=lambda _: ask_for_more(channel, self._queue, asked))
+
+    def _gone(self) -> None:
+        self._channel = None
 
 
 def delivery(tag: int, queue: str, method: Any, properties: Any, body: bytes) -> Delivery:
