@@ -8,8 +8,8 @@ from fedkseed.errors import SettingError
 from fedkseed.transport.door import ORIGIN, REASON
 from fedkseed.transport.line import HEARTBEAT_SECONDS, Server
 from fedkseed.transport.pauses import Pauses
-from fedkseed.transport.rabbitmq import headers, text
 from fedkseed.transport.topology import personal, shared
+from fedkseed.transport.words import headers, text
 
 F = "f"
 

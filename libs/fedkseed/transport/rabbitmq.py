@@ -10,7 +10,7 @@
   Unconfirmed in the same way, and the topology is declared anew. Twice is better than never.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from random import Random
 from typing import Any
@@ -19,16 +19,15 @@ from fedkseed.errors import BrokerError
 from fedkseed.transport.broker import Confirmed, Delivery, Envelope, Notice, Unconfirmed
 from fedkseed.transport.condition import Condition, Refused, Returned
 from fedkseed.transport.confirms import Confirms
-from fedkseed.transport.door import ORIGIN, REASON
 from fedkseed.transport.line import Channel, Line, Server, ask_for_more, taken
 from fedkseed.transport.pauses import Pauses
 from fedkseed.transport.tags import Tags
 from fedkseed.transport.topology import NOTHING, Topology
+from fedkseed.transport.words import delivery, text
 
 PREFETCH = 1000
 MOST = 65535  # letters that a consumer can hold
 QUIET_SECONDS = 0.3  # without a letter, after which a queue that has no more is believed
-DEATH, DEATHS = "x-first-death-reason", "x-death"  # the headers by which RabbitMQ says why it gave a letter up, and more
 
 Notify = Callable[[Notice], None]
 
@@ -262,39 +261,3 @@ class Looker:
 
     def _gone(self) -> None:
         self._channel = None
-
-
-def delivery(tag: int, queue: str, method: Any, properties: Any, body: bytes) -> Delivery:
-    """A letter as RabbitMQ hands it out, in our words."""
-    return Delivery(
-        tag=tag,
-        queue=queue,
-        key=text(method.routing_key),
-        body=body,
-        headers=headers(properties.headers),
-        redelivered=method.redelivered,
-    )
-
-
-def headers(table: Mapping[Any, Any] | None) -> Mapping[str, str]:
-    """The headers that are text; why the broker gave a letter up and how it had come, in our words; nothing else it adds."""
-    if not table:
-        return {}
-    kept = {key: value for key, value in table.items() if isinstance(value, str) and not key.startswith("x-")}
-    if DEATH in table:
-        kept.setdefault(REASON, str(table[DEATH]))
-        kept[ORIGIN] = _origin(table)  # whatever the sender says
-    return kept
-
-
-def _origin(table: Mapping[Any, Any]) -> str:
-    """With what routing key a letter came to the queue that gave it up."""
-    match table.get(DEATHS):
-        case [{"routing-keys": [str() | bytes() as key, *_]}, *_]:
-            return text(key)
-    return ""
-
-
-def text(key: str | bytes) -> str:
-    """A routing key, which need not be text: whoever publishes it chooses its bytes."""
-    return key if isinstance(key, str) else key.decode("utf-8", "replace")
