@@ -48,11 +48,16 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _OUTCOMES = frozenset(get_args(Outcome))
 
 
+def kind(message: Message) -> str:
+    """The type of a message as it is written, under `t`."""
+    return _TAGS[type(message)]
+
+
 def encode(message: Message) -> bytes:
     """Write a message as one msgpack map: `v`, `t`, then its fields in their order."""
     double, single = msgpack.Packer(), msgpack.Packer(use_single_float=True)
     parts = [double.pack_map_header(2 + len(fields(message)))]
-    parts += [double.pack(word) for word in ("v", SCHEMA, "t", _TAGS[type(message)])]
+    parts += [double.pack(word) for word in ("v", SCHEMA, "t", kind(message))]
     for spec in fields(message):
         value = getattr(message, spec.name)
         short = spec.metadata.get("wire") == "f32"

@@ -26,7 +26,8 @@
     │   └── LedgerMissing            68   no federation of that name was founded there
     ├── BrokerError                  70   the message broker cannot be used
     │   ├── BrokerDenied             71   it refuses the credentials, or what they may do is not enough
-    │   └── TopologyMismatch         72   it has a queue or exchange of that name, but another one
+    │   ├── TopologyMismatch         72   it has a queue or exchange of that name, but another one
+    │   └── QueueMissing             73   it has no queue of that name
     └── LocalError                   80   a federation on this machine ended before its time
         └── CannotStart              81   a program of it is not installed, or does not come up
 
@@ -196,6 +197,12 @@ class TopologyMismatch(BrokerError):
     """The message broker has a queue or an exchange of that name, declared in another way; the message names it."""
 
     exit_code = 72
+
+
+class QueueMissing(BrokerError):
+    """The message broker has no queue of that name, where none is made; the message names it."""
+
+    exit_code = 73
 
 
 class LocalError(FedkseedError):

@@ -110,6 +110,10 @@ class OperatorSettings(_Environment):
     """Redis, which holds the ledger"""
 
 
+class DeadLetterSettings(_ServiceEnvironment):
+    """The environment of `fedkseed dead`."""
+
+
 S = TypeVar("S", bound=BaseModel)
 
 

@@ -4,12 +4,13 @@
   its state is what is under way, and Started begins from the ledger alone.
 - Crash order: the ledger's transaction, then receipts and announcements, then `announced` and the acknowledgement, once the
   broker has confirmed. A crash in between repeats letters, never counts.
-- Whatever the ledger has not announced is announced, in order, whoever committed it: several aggregators need no lock.
+- Whatever the ledger has not announced is announced, in order, whoever committed it, after the receipts of members whose
+  round it voided: several aggregators need no lock, and an operator needs no broker.
 """
 
 from dataclasses import dataclass, replace
 
-from fedkseed.ledger.fold import Folded, snapshot, unannounced
+from fedkseed.ledger.fold import Folded, snapshot, unannounced, untold
 from fedkseed.ledger.head import Head
 from fedkseed.messages import Receipt, SnapshotRequest
 from fedkseed.transport.broker import Confirmed, Unconfirmed
@@ -66,12 +67,12 @@ def step(state: State, event: Event) -> Step:
         case SnapshotAsked(arrival=arrival):
             return state, (Consult(arrival=arrival),)
         case Undecodable(delivery=delivery, reason=reason):
-            dead = Letter(to=to_dead(state.federation), content=delivery.body, reason=reason)
+            dead = Letter(to=to_dead(state.federation), content=delivery.body, reason=reason, origin=delivery.key)
             return _publish(state, (dead,), then=(Acknowledge(tags=(delivery.tag,)),))
         case Changed(folded=folded, tags=tags):
             return _tell(state, folded, tags)
-        case Closed(folded=folded):
-            return state, (Recall(receipts=folded.voided),)
+        case Closed():
+            return state, (Recall(),)
         case Recalled():
             return _resume(state, event)
         case Consulted(head=head, arrival=arrival):
@@ -89,19 +90,19 @@ def step(state: State, event: Event) -> Step:
 
 def _tell(state: State, folded: Folded, tags: tuple[int, ...]) -> Step:
     """Answer the deliveries of a transaction; with new rounds, together with their announcements."""
-    receipts = folded.receipts + folded.voided
     if folded.rounds:
-        return state, (Recall(receipts=receipts, tags=tags),)
-    return _publish(state, _receipts(state, receipts), then=(Acknowledge(tags=tags),))
+        return state, (Recall(receipts=folded.receipts, tags=tags),)
+    return _publish(state, _receipts(state, folded.receipts), then=(Acknowledge(tags=tags),))
 
 
 def _resume(state: State, recalled: Recalled) -> Step:
-    """Announce what is missing, and ask to be woken at the deadline of the open round."""
+    """Tell whose round was voided, announce what is missing, and ask to be woken at the deadline of the open round."""
     rounds = unannounced(recalled.head, recalled.commits)
     letters = tuple(Letter(to=to_all(state.federation), content=round_) for round_ in rounds)
     marks = tuple(MarkAnnounced(version=round_.version, attempt=round_.attempt) for round_ in rounds[-1:])
     tags = (Acknowledge(tags=recalled.tags),) if recalled.tags else ()
-    state, publish = _publish(state, (*_receipts(state, recalled.receipts), *letters), then=(*marks, *tags))
+    receipts = _receipts(state, (*recalled.receipts, *untold(recalled.head)))
+    state, publish = _publish(state, (*receipts, *letters), then=(*marks, *tags))
     state, wake = _expect(state, recalled.head)
     return state, (*publish, *wake)
 

@@ -10,6 +10,7 @@ import sys
 import click
 
 from fedkseed.errors import FedkseedError
+from fedkseed_cli.dead import dead
 from fedkseed_cli.founding import init
 from fedkseed_cli.history import log, snapshot
 from fedkseed_cli.ledgers import export, show, verify
@@ -53,6 +54,7 @@ fedkseed.add_command(resume)
 fedkseed.add_command(close)
 fedkseed.add_command(rollback)
 fedkseed.add_command(policy)
+fedkseed.add_command(dead)
 
 
 def main() -> None:

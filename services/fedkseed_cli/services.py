@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from fedkseed import data, settings
+from fedkseed.errors import BrokerError
 from fedkseed.ledger.redis import RedisLedger
 from fedkseed.process import Process
 from fedkseed.reactor import Reactor
@@ -25,6 +26,7 @@ from fedkseed.transport.rabbitmq import RabbitBroker
 from fedkseed.transport.topology import personal, shared
 from fedkseed_aggregator import machine as aggregating
 from fedkseed_aggregator import shell as aggregator_shell
+from fedkseed_aggregator import witness
 from fedkseed_aggregator.events import Event as AggregatorEvent
 from fedkseed_aggregator.events import Started as AggregatorStarted
 from fedkseed_aggregator.events import Ticked
@@ -65,8 +67,17 @@ def aggregator() -> None:
         process.later(TICK_SECONDS, tick)
         return Ticked()
 
+    def run() -> None:
+        try:
+            witness.question(store, broker, name, process.stopping.wait)
+        except BrokerError:
+            if not process.stopping.is_set():
+                raise
+        if not process.stopping.is_set():
+            process.run(reactor.feed, AggregatorStarted(), shared(name), aggregator_shell.queues(name))
+
     process.later(TICK_SECONDS, tick)
-    _run(process, lambda: process.run(reactor.feed, AggregatorStarted(), shared(name), aggregator_shell.queues(name)))
+    _run(process, run)
 
 
 @click.command()

@@ -52,6 +52,10 @@ class Link:
         self._notify = notify
         self._broker.start(topology, queues, self._receive)
 
+    def look(self, queue: str) -> tuple[Delivery, ...]:
+        """See Broker; takes no virtual time."""
+        return self._broker.look(queue)
+
     def publish(self, token: int, envelopes: Sequence[Envelope]) -> None:
         """See Broker."""
         for envelope in envelopes:

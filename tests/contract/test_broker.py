@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from fedkseed.errors import QueueMissing
 from fedkseed.transport.broker import Confirmed, Unconfirmed
 from fedkseed.transport.memory import MemoryBroker
 from fedkseed.transport.topology import (
@@ -11,7 +12,9 @@ from fedkseed.transport.topology import (
     Binding,
     Queue,
     Topology,
+    dead_queue,
     evaluations_queue,
+    last_queue,
     mailbox_queue,
     receipts_queue,
     shared,
@@ -233,14 +236,79 @@ def test_the_broker_remembers_the_last_announcement(place):
     sender = place.aggregator()
     sender.send(to_all(F), b"one", b"two")
     place.until(lambda: sender.notices == [Confirmed(token=0)])
-    owner = place.aggregator(f"fedkseed.{F}.last")
+    owner = place.aggregator(last_queue(F))
     place.until(lambda: owner.bodies == [b"two"])
 
 
 def test_dead_letters_have_a_queue_and_keep_their_reason(place):
     place.aggregator().send(to_dead(F), b"rubbish", headers={"reason": "not msgpack"})
-    owner = place.aggregator(f"fedkseed.{F}.dead")
+    owner = place.aggregator(dead_queue(F))
     place.until(lambda: [(d.body, d.headers) for d in owner.deliveries] == [(b"rubbish", {"reason": "not msgpack"})])
+
+
+def seen(owner, queue) -> list[tuple[str, str, bytes, dict[str, str]]]:
+    return [(letter.queue, letter.key, letter.body, dict(letter.headers)) for letter in owner.broker.look(queue)]
+
+
+def test_a_look_shows_what_waits_in_its_order_and_leaves_it_there(place):
+    owner = place.aggregator()
+    bodies = [str(i).encode() for i in range(300)]  # so many that a broker might forget their order
+    for token, body in enumerate(bodies):
+        owner.send(to_aggregator(F, "update", "ann"), body, token=token, headers={"number": str(token)})
+    place.until(lambda: len(owner.notices) == 300)
+    expected = [(updates_queue(F), "update.ann", body, {"number": str(i)}) for i, body in enumerate(bodies)]
+    assert seen(owner, updates_queue(F)) == expected
+    assert seen(owner, updates_queue(F)) == expected
+    reader = place.aggregator(updates_queue(F))
+    place.until(lambda: reader.bodies == bodies)
+    assert all(delivery.redelivered for delivery in reader.deliveries)
+
+
+def test_what_was_looked_at_comes_before_what_came_later(place):
+    owner = place.aggregator()
+    owner.send(to_dead(F), b"one", b"two", token=1)
+    place.until(lambda: owner.notices == [Confirmed(token=1)])
+    assert [letter.body for letter in owner.broker.look(dead_queue(F))] == [b"one", b"two"]
+    owner.send(to_dead(F), b"three", token=2)
+    place.until(lambda: owner.notices == [Confirmed(token=1), Confirmed(token=2)])
+    assert [letter.body for letter in owner.broker.look(dead_queue(F))] == [b"one", b"two", b"three"]
+
+
+def test_a_queue_can_be_looked_into_before_the_start(place):
+    sender, early = place.aggregator(), place.connect()
+    sender.send(to_all(F), b"round", token=1)
+    place.until(lambda: sender.notices == [Confirmed(token=1)])
+    (letter,) = early.look(last_queue(F))
+    assert (letter.body, letter.key) == (b"round", to_all(F).key)
+    early.close()
+
+
+def test_an_empty_queue_shows_nothing(place):
+    assert place.aggregator().broker.look(last_queue(F)) == ()
+
+
+def test_what_a_consumer_holds_is_not_seen(place):
+    owner = place.aggregator(updates_queue(F))
+    owner.send(to_aggregator(F, "update", "ann"), b"one")
+    place.until(lambda: owner.bodies == [b"one"])
+    assert owner.broker.look(updates_queue(F)) == ()
+
+
+def test_acknowledging_what_was_looked_at_does_nothing(place):
+    owner = place.aggregator(updates_queue(F))
+    owner.send(to_dead(F), b"dead", token=1)
+    place.until(lambda: owner.notices == [Confirmed(token=1)])
+    for _ in range(2):
+        (letter,) = owner.broker.look(dead_queue(F))
+        owner.broker.acknowledge([letter.tag])
+    assert letter.body == b"dead"
+
+
+def test_a_queue_that_was_never_declared_cannot_be_looked_into(place):
+    broker = place.connect()
+    with pytest.raises(QueueMissing, match="no queue"):
+        broker.look("nowhere")
+    broker.close()
 
 
 def test_declaring_twice_changes_nothing(place):

@@ -10,13 +10,19 @@ import click
 import numpy as np
 import pytest
 
-from fedkseed.codec import pack_integers
+from fedkseed.codec import decode, pack_integers
 from fedkseed.federation import load
 from fedkseed.genesis import genesis_digest
 from fedkseed.ledger import artifact
 from fedkseed.ledger.fold import announced, close, score
 from fedkseed.ledger.log import replay
 from fedkseed.ledger.redis import RedisLedger
+from fedkseed.reactor import Reactor
+from fedkseed.transport.memory import MemoryBroker
+from fedkseed.transport.topology import personal, receipts_queue, shared
+from fedkseed_aggregator.events import Started, Ticked
+from fedkseed_aggregator.machine import State, step
+from fedkseed_aggregator.shell import Shell, events
 from fedkseed_cli.__main__ import fedkseed as command
 from tests.embedded import described, fedkseed, refusal, write_toml
 from tests.ledgers import NAME, K, evaluation, genesis, policy, update
@@ -52,6 +58,20 @@ def said(monkeypatch, capsys):
 def refused(monkeypatch, capsys, tmp_path):
     """Run the command where it must fail in one line; gives its exit code and line."""
     return partial(refusal, monkeypatch, capsys, tmp_path)
+
+
+@pytest.fixture
+def aggregator(server):
+    """Start an aggregator on the ledger in Redis, beside a broker in memory; gives its reactor."""
+
+    def start(broker) -> Reactor:
+        connection = broker.connect()
+        shell = Shell(store=RedisLedger.open(server.url, NAME), broker=connection, wake=lambda *_: None)
+        reactor = Reactor(State(federation=NAME), step, shell.carry_out)
+        connection.start(shared(NAME), (), lambda notice: reactor.feed(*events([notice])))
+        return reactor
+
+    return start
 
 
 def scored(store, **scores):
@@ -186,6 +206,22 @@ def test_a_rollback_makes_a_next_version_that_equals_the_earlier_one(store, said
 def test_a_rollback_to_the_base_itself_is_possible(store, said):
     said("rollback", "--to", "0")
     assert not store.head().coefficients.any()
+
+
+@pytest.mark.parametrize("verb", ["rollback --to 1", "close", "policy set rounds.total=3"])
+def test_the_next_aggregator_tells_the_members_of_a_voided_round(store, said, aggregator, verb):
+    broker, heard = MemoryBroker(), []
+    aggregator(broker).feed(Started())
+    broker.connect().start(shared(NAME) | personal(NAME, "cleo"), (receipts_queue(NAME, "cleo"),), heard.append)
+    store.transact(folding(update(store.head(), "cleo")))
+    said(*verb.split())
+    another = aggregator(broker)
+    another.feed(Started())
+    (receipt,) = [decode(delivery.body) for delivery in heard]
+    assert receipt == store.head().inbox[3]["cleo"]
+    assert receipt.outcome == "voided"
+    another.feed(Ticked())
+    assert len(heard) == 1
 
 
 def test_the_policy_is_shown_as_it_is_set(store, said):

@@ -12,7 +12,7 @@ from fedkseed.ledger.memory import MemoryLedger
 from fedkseed.reactor import Reactor
 from fedkseed.transport.broker import Confirmed, Notice, Unconfirmed
 from fedkseed.transport.condition import Disconnected, Refused, Returned
-from fedkseed.transport.door import REASON, Acknowledge
+from fedkseed.transport.door import ORIGIN, REASON, Acknowledge
 from fedkseed.transport.line import Server
 from fedkseed.transport.rabbitmq import RabbitBroker
 from fedkseed.transport.topology import (
@@ -20,6 +20,7 @@ from fedkseed.transport.topology import (
     Address,
     Queue,
     Topology,
+    dead_queue,
     shared,
     to_aggregator,
     to_client,
@@ -62,6 +63,17 @@ def test_rights_that_are_not_enough_are_an_error_at_the_start(rabbit, vhost):
     rabbit.permit(vhost, "ann", configure=f"fedkseed.{F}.(client|receipts).ann")
     with pytest.raises(BrokerDenied, match=f"fedkseed.{F}.rounds"):
         at(rabbit.url(vhost, user="ann", password="ann")).aggregator()
+    rabbit.remove_user("ann")
+
+
+def test_a_look_without_the_right_to_read_is_an_error(rabbit, vhost, place):
+    place.aggregator()
+    rabbit.add_user("ann")
+    rabbit.permit(vhost, "ann", read="nothing")
+    broker = at(rabbit.url(vhost, user="ann", password="ann")).connect()
+    with pytest.raises(BrokerDenied, match=updates_queue(F)):
+        broker.look(updates_queue(F))
+    broker.close()
     rabbit.remove_user("ann")
 
 
@@ -115,14 +127,14 @@ def test_the_broker_does_not_take_a_letter_with_the_name_of_somebody_else(rabbit
 
 
 def test_a_letter_that_kills_its_readers_ends_among_the_dead(place):
-    dead = place.aggregator(f"fedkseed.{F}.dead")
+    dead = place.aggregator(dead_queue(F))
     dead.send(UPDATES, b"poison", token=1)
     for _ in range(DELIVERY_LIMIT + 1):
         reader = place.aggregator(updates_queue(F))
         place.until(lambda reader=reader: reader.bodies == [b"poison"])
         reader.broker.close()
     place.until(lambda: dead.bodies == [b"poison"])
-    assert dead.deliveries[0].headers == {REASON: "delivery_limit"}
+    assert dead.deliveries[0].headers == {REASON: "delivery_limit", ORIGIN: UPDATES.key}
 
 
 def test_a_routing_key_that_is_no_text_kills_nobody(rabbit, vhost, place):
@@ -142,7 +154,7 @@ def test_what_an_aggregator_cannot_read_is_among_the_dead_before_it_is_acknowled
     seen: list[object] = []
     reactor = Reactor(machine.State(federation=NAME), machine.step, carry_out, seen.append)
     reactor.feed(Started())
-    reader = place.somebody(shared(NAME), f"fedkseed.{NAME}.dead")
+    reader = place.somebody(shared(NAME), dead_queue(NAME))
     reader.send(to_aggregator(NAME, "update", "ann"), b"\xc1", token=1)
     while not any(isinstance(effect, Acknowledge) for effect in seen):
         for event in shell.events([inbox.get(timeout=place.patience_seconds)]):
@@ -150,6 +162,7 @@ def test_what_an_aggregator_cannot_read_is_among_the_dead_before_it_is_acknowled
     broker.close()
     place.until(lambda: reader.bodies == [b"\xc1"])
     assert reader.deliveries[0].headers[REASON].startswith("not msgpack")
+    assert reader.deliveries[0].headers[ORIGIN] == "update.ann"
     again = place.somebody(shared(NAME), updates_queue(NAME))
     reader.send(to_aggregator(NAME, "update", "ann"), b"next", token=2)
     place.until(lambda: again.bodies == [b"next"])

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from fedkseed.errors import BrokerError
 from fedkseed.transport.broker import Confirmed, Unconfirmed
 from fedkseed.transport.condition import Blocked, Disconnected, Returned, Unblocked
 from fedkseed.transport.topology import Address, evaluations_queue, shared, to_aggregator, to_client, updates_queue
@@ -36,6 +37,39 @@ def test_closing_ends_a_start_that_waits(far, cable):
     far.close()
     starting.join(far.patience_seconds)
     assert not starting.is_alive()
+
+
+def test_closing_ends_a_look_that_waits(far, cable):
+    cable.torn = True
+    broker, errors = far.connect(), []
+
+    def look() -> None:
+        try:
+            broker.look(updates_queue(F))
+        except BrokerError as error:
+            errors.append(error)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    far.until(lambda: far.saw(Disconnected))
+    broker.close()
+    looking.join(far.patience_seconds)
+    assert "closed before" in str(errors[0])
+
+
+def test_a_look_waits_for_the_broker(far, cable, place):
+    sender = place.aggregator()
+    sender.send(UPDATES, b"one", b"two", token=1)
+    place.until(lambda: sender.notices == [Confirmed(token=1)])
+    cable.torn = True
+    broker, found = far.connect(), []
+    looking = threading.Thread(target=lambda: found.extend(broker.look(updates_queue(F))))
+    looking.start()
+    far.until(lambda: far.saw(Disconnected, times=2))
+    cable.torn = False
+    looking.join(far.patience_seconds)
+    assert [letter.body for letter in found] == [b"one", b"two"]
+    broker.close()
 
 
 @pytest.mark.parametrize(("reply", "copies"), [(None, 1), (ACKNOWLEDGED, 2)], ids=["letter", "confirm"])

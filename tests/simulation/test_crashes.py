@@ -7,6 +7,7 @@ import pytest
 
 from fedkseed.ledger.fold import found
 from fedkseed.ledger.memory import MemoryLedger
+from fedkseed.ledger.operate import finish
 from fedkseed.messages import Receipt
 from fedkseed.reactor import Reactor
 from fedkseed.transport.memory import MemoryBroker
@@ -14,6 +15,7 @@ from fedkseed.transport.topology import personal, shared, updates_queue
 from fedkseed_aggregator import machine as aggregator
 from fedkseed_aggregator import shell as aggregator_shell
 from fedkseed_aggregator.events import Started as AggregatorStarted
+from fedkseed_aggregator.events import Ticked
 from fedkseed_client import machine as client
 from fedkseed_client import shell as client_shell
 from fedkseed_client.events import ReceiptArrived
@@ -22,6 +24,7 @@ from tests.federations import NAME, federation, genesis, train
 
 ROUNDS = 3
 NAMES = ("ann", "bob")
+BOTH = len(NAMES)
 
 
 class Killed(Exception):
@@ -163,19 +166,32 @@ class Trainer:
 class World:
     """An aggregator and two clients, one of whom dies at a point of danger; runs until nothing is left to do."""
 
-    def __init__(self, victim, point):
-        fuse, safe = Fuse(point), Fuse(0)
+    def __init__(self, victim, point, cohort=BOTH):
+        self.fuse, safe = Fuse(point), Fuse(0)
         self.broker = MemoryBroker()
-        policy = federation(total=ROUNDS, cohort=len(NAMES)).policy
+        policy = federation(total=ROUNDS, cohort=cohort).policy
         self.store = MemoryLedger(found(genesis(), policy, 0.0), lambda: 0.0)
         self.trained: defaultdict[tuple[str, int], int] = defaultdict(int)
         self.receipts: defaultdict[tuple[str, int], set[Receipt]] = defaultdict(set)
-        self.aggregator = Aggregator(self, fuse if victim == "aggregator" else safe)
-        self.clients = [Client(self, fuse if victim == name else safe, name) for name in NAMES]
-        services = [self.aggregator, *self.clients]
-        while any(service.turn() for service in services):
+        self.aggregator = Aggregator(self, self.fuse if victim == "aggregator" else safe)
+        self.clients = [Client(self, self.fuse if victim == name else safe, name) for name in NAMES]
+        self.settle()
+
+    @property
+    def deaths(self):
+        return sum(service.deaths for service in (self.aggregator, *self.clients))
+
+    def settle(self):
+        """Let everything happen that can."""
+        while any(service.turn() for service in (self.aggregator, *self.clients)):
             pass
-        self.deaths = sum(service.deaths for service in services)
+
+    def end_training(self, point):
+        """What an operator does; the aggregator dies at a point of danger after it."""
+        self.store.transact(finish)
+        self.fuse.left = point
+        self.aggregator.attempt(lambda: self.aggregator.reactor.feed(Ticked()))
+        self.settle()
 
 
 UPDATES = [(name, base) for name in NAMES for base in range(ROUNDS)]
@@ -213,6 +229,18 @@ def test_whenever_a_service_dies_every_update_has_one_receipt(victim):
     for world in every_death(victim):
         assert world.receipts == CALM.receipts
         assert [len(world.receipts[update]) for update in UPDATES] == [1] * len(UPDATES)
+
+
+def test_whenever_the_aggregator_dies_the_members_of_a_voided_round_are_told():
+    for point in count(1):
+        world = World("aggregator", 0, cohort=BOTH + 1)  # everybody is in, and the round waits for one more
+        world.end_training(point)
+        for update in ((name, 0) for name in NAMES):
+            assert sorted(receipt.outcome for receipt in world.receipts[update]) == ["folded", "voided"]
+        assert all(client.ended for client in world.clients)
+        if not world.deaths:
+            break
+    assert point > BOTH + 1
 
 
 def test_whenever_a_client_dies_it_trains_again_only_what_it_had_not_saved():

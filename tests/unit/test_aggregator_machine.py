@@ -6,7 +6,7 @@ import pytest
 
 from fedkseed.federation import Target
 from fedkseed.ledger.fold import Folded, announced, close, fold, score, snapshot
-from fedkseed.ledger.operate import pause
+from fedkseed.ledger.operate import finish, pause
 from fedkseed.messages import Receipt, Round, SnapshotRequest
 from fedkseed.transport.broker import Confirmed, Delivery, Unconfirmed
 from fedkseed.transport.door import Acknowledge, Letter, Publish, Undecodable
@@ -218,16 +218,26 @@ def test_members_whose_round_is_voided_get_a_second_receipt():
     head, _ = fold(head, [update(head, "ann")], 1000.0)
     after, folded = score(head, evaluation(head, 0, loss=0.5), 1000.0)
     state, effects = step(NEW, Changed(folded=folded, tags=(4,)))
-    assert effects == (Recall(receipts=folded.voided, tags=(4,)),)
-    _, effects = step(state, recalled(after, folded.commits, folded.voided, (4,)))
+    assert effects == (Recall(tags=(4,)),)
+    _, effects = step(state, recalled(after, folded.commits, tags=(4,)))
     assert [content.outcome for content in contents(effects) if isinstance(content, Receipt)] == ["voided"]
     assert [content.last for content in contents(effects) if isinstance(content, Round)] == [True]
+
+
+def test_whoever_announces_what_somebody_else_voided_tells_its_members_first():
+    head = announced_ledger()
+    head, _ = fold(head, [update(head, "ann")], 1000.0)
+    after, folded = finish(head, 1001.0)
+    _, effects = step(NEW, recalled(after))
+    assert contents(effects) == [*folded.voided, after.round]
+    _, effects = step(NEW, recalled(announced(after, 0, 1)[0]))
+    assert contents(effects) == []
 
 
 def test_what_cannot_be_read_goes_to_the_dead_letters_with_its_reason():
     delivery = Delivery(tag=3, queue="q", key="update.ann", body=b"rubbish")
     state, effects = step(NEW, Undecodable(delivery=delivery, reason="not msgpack"))
-    letter = Letter(to=to_dead(NAME), content=b"rubbish", reason="not msgpack")
+    letter = Letter(to=to_dead(NAME), content=b"rubbish", reason="not msgpack", origin="update.ann")
     assert effects == (Publish(token=0, letters=(letter,)),)
     assert step(state, Confirmed(token=0))[1] == (Acknowledge(tags=(3,)),)
 

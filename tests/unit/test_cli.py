@@ -146,7 +146,7 @@ def test_the_command_lists_its_subcommands(run):
     assert all(f"\n  {name} " in out for name in SUBCOMMANDS)
     assert {"export", "show", "simulate", "support", "verify"} <= {*SUBCOMMANDS}
     assert {"aggregator", "client", "evaluator"} <= {*SUBCOMMANDS}
-    assert {"close", "init", "log", "pause", "policy", "resume", "rollback", "snapshot", "status"} <= {*SUBCOMMANDS}
+    assert {"close", "dead", "init", "log", "pause", "policy", "resume", "rollback", "snapshot", "status"} <= {*SUBCOMMANDS}
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ ENVIRONMENTS = {
     "fedkseed evaluator": settings.EvaluatorSettings,
     "fedkseed up": settings.LocalSettings,
     "Operating": settings.OperatorSettings,
+    "fedkseed dead": settings.DeadLetterSettings,
 }
 
 

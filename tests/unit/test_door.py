@@ -61,11 +61,11 @@ def test_rubbish_stays_out():
         unseal(delivery(b"rubbish", "update.ann"))
 
 
-def test_a_letter_leaves_as_bytes_with_its_reason():
+def test_a_letter_leaves_as_bytes_and_a_dead_one_with_its_reason_and_origin():
     plain = seal(Letter(to=to_all(NAME), content=HEAD.round))
     assert (plain.to, plain.body, plain.headers) == (to_all(NAME), encode(HEAD.round), {})
-    dead = seal(Letter(to=to_dead(NAME), content=b"rubbish", reason="not msgpack"))
-    assert (dead.body, dead.headers) == (b"rubbish", {"reason": "not msgpack"})
+    dead = seal(Letter(to=to_dead(NAME), content=b"rubbish", reason="not msgpack", origin="update.ann"))
+    assert (dead.body, dead.headers) == (b"rubbish", {"reason": "not msgpack", "origin": "update.ann"})
 
 
 def test_a_key_says_what_comes_from_whom():

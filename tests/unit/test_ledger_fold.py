@@ -14,9 +14,9 @@ from fedkseed.errors import GenesisMismatch
 from fedkseed.federation import Target
 from fedkseed.genesis import genesis_digest
 from fedkseed.ledger.digest import state_digest
-from fedkseed.ledger.fold import announced, close, fold, found, score, snapshot, unannounced
+from fedkseed.ledger.fold import announced, close, fold, found, score, snapshot, unannounced, untold
 from fedkseed.ledger.invitation import nonce
-from fedkseed.ledger.operate import pause
+from fedkseed.ledger.operate import finish, pause, roll_back
 from fedkseed.pool.importance import unpack
 from tests.ledgers import NAME, K, at_version, evaluation, genesis, ledger, ledger_bytes, policy, update
 
@@ -365,6 +365,42 @@ def test_whatever_was_not_announced_is_announced_in_order():
     assert unannounced(head, commits) == ()
     again, _ = close(head, 3, 0, 9e9)
     assert unannounced(again, ()) == (again.round,)
+
+
+def test_members_of_a_voided_round_are_told_with_what_is_not_announced():
+    head, _ = at_version(ledger(cohort=3), 1)
+    head, _ = announced(head, 1, 0)
+    head, _ = fold(head, [update(head, "bob"), update(head, "ann")], 5.0)
+    assert untold(head) == ()
+    after, told = roll_back(head, head.coefficients, 1, 6.0)
+    assert untold(after) == told.voided
+    assert [receipt.client for receipt in untold(after)] == ["ann", "bob"]
+    assert untold(announced(after, 2, 0)[0]) == ()
+
+
+def test_members_are_told_whatever_else_was_made_since_the_last_announcement():
+    head, _ = announced(ledger(cohort=1), 0, 0)
+    head, _ = pause(head, 0.0)
+    head, _ = fold(head, [update(head, "ann")], 5.0)
+    head, told = roll_back(head, head.coefficients, 0, 6.0)
+    head, _ = finish(replace(head, state="open"), 7.0)
+    assert untold(head) == told.voided
+
+
+def test_members_who_were_told_with_an_earlier_announcement_are_not_told_again():
+    head, _ = announced(ledger(cohort=3), 0, 0)
+    head, _ = fold(head, [update(head, "ann")], 5.0)
+    head, _ = roll_back(head, head.coefficients, 0, 6.0)
+    head, _ = announced(head, 1, 0)
+    head, _ = at_version(head, 2)
+    assert head.inbox[0]["ann"].outcome == "voided"
+    assert untold(head) == ()
+
+
+def test_without_any_announcement_every_member_of_a_voided_round_is_told():
+    head, _ = fold(ledger(), [update(ledger(), "ann")], 5.0)
+    head, told = finish(head, 6.0)
+    assert untold(head) == told.voided
 
 
 def test_the_opening_of_a_ledger_is_announced():

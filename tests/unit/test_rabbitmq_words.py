@@ -5,11 +5,11 @@ from random import Random
 import pytest
 
 from fedkseed.errors import SettingError
-from fedkseed.transport.door import REASON
+from fedkseed.transport.door import ORIGIN, REASON
 from fedkseed.transport.line import HEARTBEAT_SECONDS, Server
 from fedkseed.transport.pauses import Pauses
-from fedkseed.transport.rabbitmq import headers, text
 from fedkseed.transport.topology import personal, shared
+from fedkseed.transport.words import headers, text
 
 F = "f"
 
@@ -48,11 +48,26 @@ def test_letters_are_signed_and_without_headers_where_there_are_none():
     assert (signed.user_id, signed.delivery_mode, signed.headers) == ("ann", 2, {"reason": "because"})
 
 
-def test_headers_that_the_broker_adds_are_left_out_except_why_it_gave_up():
+def test_headers_that_the_broker_adds_are_left_out_except_why_it_gave_up_and_how_it_had_come():
     table = {"x-delivery-count": 3, "x-first-death-reason": "delivery_limit", "x-death": [], "number": 1, "word": "w"}
-    assert headers(table) == {"word": "w", REASON: "delivery_limit"}
-    assert headers({**table, REASON: "ours"}) == {"word": "w", REASON: "ours"}
+    assert headers(table) == {"word": "w", REASON: "delivery_limit", ORIGIN: ""}
+    assert headers({**table, REASON: "ours"}) == {"word": "w", REASON: "ours", ORIGIN: ""}
     assert headers(None) == {}
+
+
+@pytest.mark.parametrize(
+    ("deaths", "origin"),
+    [
+        ([{"routing-keys": ["update.ann"], "count": 1}], "update.ann"),
+        ([{"routing-keys": [b"update.\xff"]}, {"routing-keys": ["update.old"]}], "update.\ufffd"),
+        ([{"routing-keys": []}], ""),
+        (["forged"], ""),
+        ("forged", ""),
+    ],
+)
+def test_how_a_letter_had_come_that_the_broker_gave_up_is_what_the_broker_says(deaths, origin):
+    table = {"x-first-death-reason": "delivery_limit", "x-death": deaths, ORIGIN: "update.somebody"}
+    assert headers(table)[ORIGIN] == origin
 
 
 def test_a_routing_key_need_not_be_text():

@@ -231,6 +231,18 @@ def unannounced(head: Head, commits: Iterable[Commit]) -> tuple[Round, ...]:
     return (*missing, head.round) if (head.version, head.round.attempt) > known else missing
 
 
+def untold(head: Head) -> tuple[Receipt, ...]:
+    """Return the second receipts that go with the missing announcements, by base and client; none when none is missing.
+
+    What voids a round opens another one, so whoever announces that tells the members too. Some may have been told before.
+    """
+    known = head.announced or (-1, 0)
+    if (head.version, head.round.attempt) <= known:
+        return ()
+    kept = (receipt for _, receipts in sorted(head.inbox.items()) for _, receipt in sorted(receipts.items()))
+    return tuple(receipt for receipt in kept if receipt.outcome == "voided" and receipt.version >= known[0])
+
+
 def snapshot(head: Head) -> Snapshot:
     """Return the whole ledger at its newest version, for a participant that cannot follow by differences."""
     return Snapshot(

@@ -32,7 +32,7 @@ class Envelope:
 class Delivery:
     """What a broker hands to a consumer."""
 
-    tag: int  # unique in the life of the Broker object, reconnections included
+    tag: int  # unique in the life of the Broker object, reconnections included; 0 of what was only looked at
     queue: str
     key: str  # the routing key it was published with
     body: bytes
@@ -61,11 +61,27 @@ class Broker(Protocol):
     """One connection to a broker."""
 
     def start(self, topology: Topology, queues: Sequence[str], notify: Callable[[Notice], None]) -> None:
-        """Declare the topology, then consume from the queues; called once, before anything else, and waits for the broker.
+        """Declare the topology, then consume from the queues; called once, before all but `look`, and waits for the broker.
 
         Raises:
             BrokerDenied: it will have nothing to do with this user.
             TopologyMismatch: it has one of the queues or exchanges, but another kind of it.
+        """
+        ...
+
+    def look(self, queue: str) -> tuple[Delivery, ...]:
+        """Everything that waits in a queue now, oldest first, left where it is; waits for the broker.
+
+        For operators and for the start of a service, never on the path of messages: the letters are taken and given back
+        together. Meanwhile others find the queue shorter or empty, and what is consumed from it then is younger. Afterwards
+        the letters are in their old order before all that came later, marked as redelivered, and each has been delivered once
+        in vain. What consumers hold is not seen, nor what lies beyond the oldest 65,535 letters. May be called before
+        `start`, and declares nothing.
+
+        Raises:
+            BrokerDenied: it will have nothing to do with this user.
+            QueueMissing: there is no such queue.
+            BrokerError: the connection was closed before it was looked into.
         """
         ...
 

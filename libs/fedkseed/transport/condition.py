@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Line = Literal["publishing", "consuming"]
+Line = Literal["publishing", "consuming", "looking"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

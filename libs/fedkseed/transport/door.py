@@ -12,7 +12,7 @@ from fedkseed.messages import Evaluation, Message, SnapshotRequest, Update
 from fedkseed.transport.broker import Delivery, Envelope
 from fedkseed.transport.topology import Address
 
-REASON = "reason"  # the header of a dead letter
+REASON, ORIGIN = "reason", "origin"  # the headers of a dead letter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,7 @@ class Letter:
     to: Address
     content: Message | bytes
     reason: str = ""  # why it is a dead letter
+    origin: str = ""  # with what routing key it came, before it was one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,8 @@ class Undecodable:
 def seal(letter: Letter) -> Envelope:
     """Write a letter as bytes."""
     body = letter.content if isinstance(letter.content, bytes) else encode(letter.content)
-    return Envelope(to=letter.to, body=body, headers={REASON: letter.reason} if letter.reason else {})
+    headers = {REASON: letter.reason, ORIGIN: letter.origin}
+    return Envelope(to=letter.to, body=body, headers={name: value for name, value in headers.items() if value})
 
 
 def unseal(delivery: Delivery) -> Message:

@@ -27,7 +27,7 @@ from pika.exceptions import (  # type: ignore[import-untyped]
 )
 from pika.spec import Basic  # type: ignore[import-untyped]
 
-from fedkseed.errors import BrokerDenied, BrokerError, SettingError, TopologyMismatch
+from fedkseed.errors import BrokerDenied, BrokerError, QueueMissing, SettingError, TopologyMismatch
 from fedkseed.transport import condition
 from fedkseed.transport.condition import Blocked, Condition, Connected, Disconnected, Unblocked
 from fedkseed.transport.pauses import Pauses
@@ -39,6 +39,7 @@ CLOSING_SECONDS = 5.0  # how long the end of a connection may take
 PERSISTENT = 2
 REFUSALS = {403, 530}  # access refused, not allowed
 PRECONDITION_FAILED = 406
+NOT_FOUND = 404
 
 Channel = Any  # pika has no types
 Prepare = Callable[[Channel, Callable[[], None]], None]
@@ -126,6 +127,7 @@ class Line:
         Raises:
             BrokerDenied: the broker will have nothing to do with this user.
             TopologyMismatch: it has one of the queues or exchanges, but another kind of it.
+            QueueMissing: what the line needs is not there, and it declares nothing.
         """
         self._topology = topology
         self.call(self._begin)
@@ -145,8 +147,12 @@ class Line:
     def pause(self, failures: int, action: Callable[[], None]) -> float:
         """Have something done after so many failures in a row; the seconds until then. Called on the line's thread."""
         seconds = self._pauses.seconds(failures, self._dice)
-        self._loop.call_later(seconds, action)
+        self.later(seconds, action)
         return seconds
+
+    def later(self, seconds: float, action: Callable[[], None]) -> None:
+        """Have something done after so many seconds; called on the line's thread."""
+        self._loop.call_later(seconds, action)
 
     def end(self) -> None:
         """Close the connection for good, and wait for that, within bounds."""
@@ -212,7 +218,7 @@ class Line:
         self._gone()
         self._connection = None
         error = self._reason or error
-        refusal = None if self._up.done() else _refusal(error)
+        refusal = None if self._up.done() else _refusal(error, self._topology)
         if self._ending:
             self._loop.stop()
         elif refusal:
@@ -255,16 +261,24 @@ def declare(channel: Channel, topology: Topology) -> None:
         channel.queue_bind(binding.queue, binding.exchange, routing_key=binding.pattern)
 
 
+def ask_for_more(channel: Channel, queue: str, answered: Callable[[], None]) -> None:
+    """Ask a queue for one more letter, when all are thought to be taken; the answer is that there is none, or one too many."""
+    channel.add_callback(lambda _: answered(), [Basic.GetEmpty])
+    channel.basic_get(queue, lambda *_: answered())
+
+
 def taken(frame: Any) -> bool:
     """Whether the broker's answer to a letter is that it has it."""
     return isinstance(frame.method, Basic.Ack)
 
 
-def _refusal(error: BaseException) -> BrokerError | None:
-    """The error for what trying again does not mend."""
+def _refusal(error: BaseException, topology: Topology) -> BrokerError | None:
+    """The error for what trying again does not mend; a queue that is missing is not made by a line that declares none."""
     code = _code(error)
     if code in REFUSALS:
         return BrokerDenied(_sentence(error))
+    if code == NOT_FOUND and not topology.queues:
+        return QueueMissing(_sentence(error))
     return TopologyMismatch(_sentence(error)) if code == PRECONDITION_FAILED else None
 
 

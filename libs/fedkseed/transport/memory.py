@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from fedkseed.errors import QueueMissing
 from fedkseed.transport.broker import Confirmed, Delivery, Envelope, Notice, Unconfirmed
 from fedkseed.transport.topology import Binding, Queue, Topology
 
@@ -19,6 +20,17 @@ class _Letter:
 
     envelope: Envelope
     redelivered: bool = False
+
+    def delivery(self, tag: int, queue: str) -> Delivery:
+        """The letter as it comes out of a queue."""
+        return Delivery(
+            tag=tag,
+            queue=queue,
+            key=self.envelope.to.key,
+            body=self.envelope.body,
+            headers=self.envelope.headers,
+            redelivered=self.redelivered,
+        )
 
 
 @dataclass(slots=True)
@@ -64,7 +76,13 @@ class MemoryBroker:
         self._bindings.extend(binding for binding in topology.bindings if binding not in self._bindings)
 
     def queue(self, name: str) -> _Queue:
-        """A declared queue."""
+        """A declared queue.
+
+        Raises:
+            QueueMissing: it was never declared.
+        """
+        if name not in self._queues:
+            raise QueueMissing(f"no queue {name}")
         return self._queues[name]
 
     def route(self, envelope: Envelope) -> bool:
@@ -101,6 +119,13 @@ class MemoryConnection:
             self._broker.queue(name).consumers.append(self)
             self._broker.queue(name).hand_out()
 
+    def look(self, queue: str) -> tuple[Delivery, ...]:
+        """See Broker."""
+        seen = tuple(letter.delivery(0, queue) for letter in self._broker.queue(queue).letters)
+        for letter in self._broker.queue(queue).letters:
+            letter.redelivered = True
+        return seen
+
     def publish(self, token: int, envelopes: Sequence[Envelope]) -> None:
         """See Broker; answered at once."""
         arrived = [self._broker.route(envelope) for envelope in envelopes]
@@ -127,17 +152,7 @@ class MemoryConnection:
         """Hand a letter of a queue to the owner of this connection."""
         self._tags += 1
         self._held[self._tags] = (queue, letter)
-        envelope = letter.envelope
-        self._notify(
-            Delivery(
-                tag=self._tags,
-                queue=queue,
-                key=envelope.to.key,
-                body=envelope.body,
-                headers=envelope.headers,
-                redelivered=letter.redelivered,
-            )
-        )
+        self._notify(letter.delivery(self._tags, queue))
 
 
 def fits(pattern: str, key: str) -> bool:

@@ -3,13 +3,14 @@
 - Two connections, one to publish and one to consume: when the broker is short of memory or disk it reads nothing more from
   those who publish, and acknowledgements must still get through. Then nothing is confirmed, so nothing is acknowledged, so
   no more than `prefetch` letters of a queue are handed out: that is all the back-pressure there is.
+- Looking into a queue has a connection of its own, for as long as it takes.
 - Every letter is persistent, mandatory, confirmed, and signed with the user of the connection, which the broker checks.
 - No copies are kept: what is not confirmed when a line is lost, or published while it is down, is Unconfirmed once it is
   up again. A return does not say which letter it is of: after one that was required, everything unanswered is
   Unconfirmed in the same way, and the topology is declared anew. Twice is better than never.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from random import Random
 from typing import Any
@@ -18,14 +19,15 @@ from fedkseed.errors import BrokerError
 from fedkseed.transport.broker import Confirmed, Delivery, Envelope, Notice, Unconfirmed
 from fedkseed.transport.condition import Condition, Refused, Returned
 from fedkseed.transport.confirms import Confirms
-from fedkseed.transport.door import REASON
-from fedkseed.transport.line import Channel, Line, Server, taken
+from fedkseed.transport.line import Channel, Line, Server, ask_for_more, taken
 from fedkseed.transport.pauses import Pauses
 from fedkseed.transport.tags import Tags
-from fedkseed.transport.topology import Topology
+from fedkseed.transport.topology import NOTHING, Topology
+from fedkseed.transport.words import delivery, text
 
 PREFETCH = 1000
-DEATH = "x-first-death-reason"  # the header by which RabbitMQ says why it gave a letter up
+MOST = 65535  # letters that a consumer can hold
+QUIET_SECONDS = 0.3  # without a letter, after which a queue that has no more is believed
 
 Notify = Callable[[Notice], None]
 
@@ -50,11 +52,12 @@ class RabbitBroker:
         prefetch: int = PREFETCH,
         pauses: Pauses | None = None,
     ) -> None:
-        self._server, self._dice, self._observe = server, dice, observe
-        self._prefetch, self._pauses = prefetch, pauses or Pauses()
+        self._server, self._observe, self._prefetch = server, observe, prefetch
         self._publisher: Publisher | None = None
         self._consumer: Consumer | None = None
+        self._looker: Looker | None = None
         self._closed = False
+        self._line = partial(Line, server=server, pauses=pauses or Pauses(), dice=dice, observe=observe)
 
     def start(self, topology: Topology, queues: Sequence[str], notify: Notify) -> None:
         """See Broker."""
@@ -63,16 +66,26 @@ class RabbitBroker:
             if not self._closed:
                 notify(notice)
 
-        line = partial(Line, server=self._server, pauses=self._pauses, dice=self._dice, observe=self._observe)
-        self._publisher = Publisher(line, self._server, tell, self._observe)
+        self._publisher = Publisher(self._line, self._server, tell, self._observe)
         try:
             self._publisher.line.start(topology)
             if queues and not self._closed:
-                self._consumer = Consumer(line, queues, self._prefetch, tell)
+                self._consumer = Consumer(self._line, queues, self._prefetch, tell)
                 self._consumer.line.start(topology)
         except BrokerError:
             self.close()
             raise
+
+    def look(self, queue: str) -> tuple[Delivery, ...]:
+        """See Broker."""
+        looker = self._looker = Looker(self._line, queue)
+        try:
+            looker.line.start(NOTHING)
+        finally:
+            looker.line.end()
+        if looker.seen is None:
+            raise BrokerError(f"the connection was closed before {queue} was looked into")
+        return looker.seen
 
     def publish(self, token: int, envelopes: Sequence[Envelope]) -> None:
         """See Broker."""
@@ -87,7 +100,7 @@ class RabbitBroker:
     def close(self) -> None:
         """See Broker."""
         self._closed = True
-        for end in (self._consumer, self._publisher):
+        for end in (self._looker, self._consumer, self._publisher):
             if end:
                 end.line.end()
 
@@ -203,27 +216,48 @@ class Consumer:
         self._channel = None
 
     def _deliver(self, queue: str, _channel: Channel, method: Any, properties: Any, body: bytes) -> None:
-        delivery = Delivery(
-            tag=self._tags.deliver(method.delivery_tag),
-            queue=queue,
-            key=text(method.routing_key),
-            body=body,
-            headers=headers(properties.headers),
-            redelivered=method.redelivered,
-        )
-        self._tell(delivery)
+        self._tell(delivery(self._tags.deliver(method.delivery_tag), queue, method, properties, body))
 
 
-def headers(table: Mapping[Any, Any] | None) -> Mapping[str, str]:
-    """The headers that are text; why the broker gave a letter up, in our words, and nothing else that it adds."""
-    if not table:
-        return {}
-    kept = {key: value for key, value in table.items() if isinstance(value, str) and not key.startswith("x-")}
-    if DEATH in table:
-        kept.setdefault(REASON, str(table[DEATH]))
-    return kept
+class Looker:
+    """What happens on the thread that looks into a queue: it consumes all letters, and acknowledges none.
 
+    One consumer has them all, and is not cancelled, so that they go back in their order when the connection ends. The queue
+    says that it has no more after it has handed out everything; in a cluster another member may hand it out, a little later.
+    """
 
-def text(key: str | bytes) -> str:
-    """A routing key, which need not be text: whoever publishes it chooses its bytes."""
-    return key if isinstance(key, str) else key.decode("utf-8", "replace")
+    def __init__(self, line: Callable[..., Line], queue: str) -> None:
+        self.line = line("looking", prepare=self._prepare, gone=self._gone)
+        self.seen: tuple[Delivery, ...] | None = None  # once all of it was seen
+        self._queue = queue
+        self._channel: Channel | None = None
+
+    def _prepare(self, channel: Channel, ready: Callable[[], None]) -> None:
+        """Look at everything, from the beginning whenever the line comes back."""
+        self._channel = channel
+        letters: list[Delivery] = []
+
+        def see(_channel: Channel, method: Any, properties: Any, body: bytes) -> None:
+            letters.append(delivery(0, self._queue, method, properties, body))
+
+        def rest(seen: int) -> None:
+            """Be content when nothing came for a while."""
+            if channel is not self._channel:
+                return
+            if len(letters) > seen:
+                self.line.later(QUIET_SECONDS, partial(rest, len(letters)))
+                return
+            self.seen = tuple(letters)
+            ready()
+
+        def asked() -> None:
+            """What was handed out before the answer comes before the next one."""
+            channel.basic_qos(
+                prefetch_count=MOST, callback=lambda _: self.line.later(QUIET_SECONDS, partial(rest, len(letters)))
+            )
+
+        channel.basic_qos(prefetch_count=MOST)
+        channel.basic_consume(self._queue, see, callback=lambda _: ask_for_more(channel, self._queue, asked))
+
+    def _gone(self) -> None:
+        self._channel = None

@@ -98,6 +98,9 @@ class Topology:
         )
 
 
+NOTHING = Topology(exchanges=(), queues=(), bindings=())
+
+
 def shared(federation: str) -> Topology:
     """What belongs to the federation as a whole."""
     rounds, updates, receipts, dead = (_name(federation, part) for part in ("rounds", "updates", "receipts", "dead"))
@@ -107,15 +110,15 @@ def shared(federation: str) -> Topology:
             Queue(name=updates_queue(federation), overflow="reject-publish", dead_letters=to_dead(federation)),
             Queue(name=snapshots_queue(federation), ttl_seconds=REQUEST_SECONDS),
             Queue(name=evaluations_queue(federation), overflow="reject-publish"),
-            Queue(name=dead, delivery_limit=BROWSED),
-            Queue(name=_name(federation, "last"), max_length=1, delivery_limit=BROWSED),
+            Queue(name=dead_queue(federation), delivery_limit=BROWSED),
+            Queue(name=last_queue(federation), max_length=1, delivery_limit=BROWSED),
         ),
         bindings=(
             Binding(exchange=updates, queue=updates_queue(federation), pattern="update.*"),
             Binding(exchange=updates, queue=snapshots_queue(federation), pattern="snapshot.*"),
             Binding(exchange=updates, queue=evaluations_queue(federation), pattern="evaluation.*"),
-            Binding(exchange=dead, queue=dead, pattern=DEAD_KEY),
-            Binding(exchange=rounds, queue=_name(federation, "last"), pattern=ROUND_KEY),
+            Binding(exchange=dead, queue=dead_queue(federation), pattern=DEAD_KEY),
+            Binding(exchange=rounds, queue=last_queue(federation), pattern=ROUND_KEY),
         ),
     )
 
@@ -151,6 +154,16 @@ def evaluations_queue(federation: str) -> str:
     return _name(federation, "evaluations")
 
 
+def dead_queue(federation: str) -> str:
+    """Letters that nobody could read, or that killed their readers."""
+    return _name(federation, "dead")
+
+
+def last_queue(federation: str) -> str:
+    """The last announcement, and only that one: the broker's memory of how far the federation has come."""
+    return _name(federation, "last")
+
+
 def mailbox_queue(federation: str, participant: str) -> str:
     """Rounds and snapshots for one participant."""
     return _name(federation, f"client.{participant}")
@@ -178,7 +191,12 @@ def to_client(federation: str, client: str) -> Address:
 
 def to_aggregator(federation: str, kind: str, participant: str) -> Address:
     """Where a participant sends what it has to say: kind is `update`, `snapshot` or `evaluation`."""
-    return Address(exchange=_name(federation, "updates"), key=f"{kind}.{participant}", required=True)
+    return to_origin(federation, f"{kind}.{participant}")
+
+
+def to_origin(federation: str, key: str) -> Address:
+    """Where a participant published with a routing key, for who sends the same again."""
+    return Address(exchange=_name(federation, "updates"), key=key, required=True)
 
 
 def to_dead(federation: str) -> Address:
