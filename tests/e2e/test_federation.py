@@ -17,7 +17,7 @@ from fedkseed_client.disk import Disk
 from fedkseed_local.program import Program
 from fedkseed_local.services import service
 from tests.embedded import TOY, described, write_rows, write_toml
-from tests.processes import until
+from tests.processes import PATIENCE_SECONDS, until
 from tests.rabbits import rabbit, vhost
 from tests.servers import redis_server
 
@@ -169,7 +169,7 @@ def test_a_long_training_keeps_its_connection(party):
     )
     toy.start("aggregator", "aggregator")
     ann = toy.start("client", "ann")
-    until(lambda: ann.code == 0)
+    until(lambda: ann.code == 0, seconds=10 * PATIENCE_SECONDS)
     (sent,), (receipt,) = toy.wrote("ann", "sent"), toy.wrote("ann", "receipts")
     (member,) = next(toy.ledger.commits()).members
     assert (receipt["outcome"], receipt["base"], len(sent["gradients"])) == ("folded", 0, 3000)
