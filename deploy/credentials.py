@@ -1,4 +1,6 @@
-"""Make the credentials of one federation: `python3 deploy/credentials.py --federation NAME --client CLIENT ... --out DIR`.
+"""Make the credentials of one federation.
+
+    python3 deploy/credentials.py --federation NAME --client CLIENT ... --out DIR [--namespace NAMESPACE]
 
 One folder for each role, so that each is given its own and no other:
 
@@ -12,7 +14,8 @@ One folder for each role, so that each is given its own and no other:
     grafana/     password of the user `admin`
 
 Servers know hashes only. What already is in DIR stays: to change a password is to remove its folder, and to add a client is
-to name it beside the others. Needs nothing but Python.
+to name it beside the others. A namespace is that of Kubernetes: servers are then named so that all namespaces find them.
+Needs nothing but Python.
 """
 
 import argparse
@@ -37,14 +40,16 @@ def main() -> int:
     parser.add_argument("--federation", required=True, metavar="NAME")
     parser.add_argument("--client", required=True, action="append", metavar="CLIENT", dest="clients")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--namespace", metavar="NAMESPACE")
     arguments = parser.parse_args()
     folder: Path = arguments.out
+    domain = f".{arguments.namespace}.svc" if arguments.namespace else ""
+    amqp, redis = f"@rabbitmq{domain}:5672/%2F", f"@redis{domain}:6379/0"
     participants = {EVALUATOR: folder / EVALUATOR / "amqp-url", **{c: folder / "clients" / c for c in arguments.clients}}
-    passwords = {user: _amqp(path, user) for user, path in participants.items()}
-    passwords["aggregator"] = _amqp(folder / "aggregator" / "amqp-url", "aggregator")
-    passwords["monitor"] = _amqp(folder / "monitor" / "amqp-url", "monitor")
+    served = {user: folder / user / "amqp-url" for user in ("aggregator", "monitor")}
+    passwords = {user: _url(path, f"amqp://{user}:{{}}{amqp}") for user, path in (participants | served).items()}
     passwords["operator"] = _kept(folder / "operator" / "rabbitmq-password")
-    stores = {user: _redis(folder / user / "redis-url", user) for user in ("aggregator", "operator")}
+    stores = {user: _url(folder / user / "redis-url", f"redis://{user}:{{}}{redis}") for user in ("aggregator", "operator")}
     _kept(folder / "grafana" / "password")
     definitions = _definitions(arguments.federation, tuple(participants), passwords)
     _write(folder / "rabbitmq" / "definitions.json", json.dumps(definitions, indent=2) + "\n")
@@ -111,14 +116,6 @@ def _redis_users(federation: str, passwords: dict[str, str]) -> str:
         digest = hashlib.sha256(password.encode()).hexdigest()
         lines.append(f"user {user} on #{digest} ~{{{federation}}}:* resetchannels {LEDGER_COMMANDS}")
     return "\n".join(lines) + "\n"
-
-
-def _amqp(path: Path, user: str) -> str:
-    return _url(path, f"amqp://{user}:{{}}@rabbitmq:5672/%2F")
-
-
-def _redis(path: Path, user: str) -> str:
-    return _url(path, f"redis://{user}:{{}}@redis:6379/0")
 
 
 def _url(path: Path, pattern: str) -> str:

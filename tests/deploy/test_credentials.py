@@ -37,9 +37,10 @@ from tests.servers import running
 F, CLIENTS = "toy", ("ann", "bob")
 
 
-def make(out: Path, *clients: str) -> None:
+def make(out: Path, *clients: str, namespace: str | None = None) -> None:
     named = [part for client in clients for part in ("--client", client)]
-    command = [sys.executable, ROOT / "deploy" / "credentials.py", "--federation", F, *named, "--out", out]
+    where = ["--namespace", namespace] if namespace else []
+    command = [sys.executable, ROOT / "deploy" / "credentials.py", "--federation", F, *named, "--out", out, *where]
     subprocess.run(command, check=True, capture_output=True)
 
 
@@ -127,6 +128,13 @@ def test_what_is_there_already_stays_and_a_client_can_be_added(credentials, tmp_
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {"rabbitmq/definitions.json"}
     assert not contents(credentials).items() & before.items()
+
+
+def test_in_kubernetes_servers_are_named_for_all_namespaces(tmp_path):
+    make(tmp_path, "ann", namespace="fedkseed")
+    made = contents(tmp_path)
+    assert made["monitor/amqp-url"].endswith("@rabbitmq.fedkseed.svc:5672/%2F\n")
+    assert made["aggregator/redis-url"].endswith("@redis.fedkseed.svc:6379/0\n")
 
 
 def test_a_client_sends_in_its_own_name_only(ann):
