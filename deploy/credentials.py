@@ -9,7 +9,7 @@ One folder for each role, so that each is given its own and no other:
     aggregator/  amqp-url, redis-url
     evaluator/   amqp-url
     clients/     one AMQP URL for each client, in a file of its name
-    operator/    redis-url, and rabbitmq-password of the user `operator`
+    operator/    amqp-url, redis-url; user and password are also those of RabbitMQ's management pages
     monitor/     amqp-url of a user that sees how long queues are
     grafana/     password of the user `admin`
 
@@ -46,11 +46,11 @@ def main() -> int:
     domain = f".{arguments.namespace}.svc" if arguments.namespace else ""
     amqp, redis = f"@rabbitmq{domain}:5672/%2F", f"@redis{domain}:6379/0"
     participants = {EVALUATOR: folder / EVALUATOR / "amqp-url", **{c: folder / "clients" / c for c in arguments.clients}}
-    served = {user: folder / user / "amqp-url" for user in ("aggregator", "monitor")}
+    served = {user: folder / user / "amqp-url" for user in ("aggregator", "monitor", "operator")}
     passwords = {user: _url(path, f"amqp://{user}:{{}}{amqp}") for user, path in (participants | served).items()}
-    passwords["operator"] = _kept(folder / "operator" / "rabbitmq-password")
     stores = {user: _url(folder / user / "redis-url", f"redis://{user}:{{}}{redis}") for user in ("aggregator", "operator")}
-    _kept(folder / "grafana" / "password")
+    if not (folder / "grafana" / "password").exists():
+        _write(folder / "grafana" / "password", secrets.token_hex(24) + "\n")
     definitions = _definitions(arguments.federation, tuple(participants), passwords)
     _write(folder / "rabbitmq" / "definitions.json", json.dumps(definitions, indent=2) + "\n")
     _write(folder / "redis" / "users.acl", _redis_users(arguments.federation, stores))
@@ -123,13 +123,6 @@ def _url(path: Path, pattern: str) -> str:
     if not path.exists():
         _write(path, pattern.format(secrets.token_hex(24)) + "\n")
     return urlsplit(path.read_text(encoding="utf-8").strip()).password or ""
-
-
-def _kept(path: Path) -> str:
-    """A password that is kept in a file."""
-    if not path.exists():
-        _write(path, secrets.token_hex(24) + "\n")
-    return path.read_text(encoding="utf-8").strip()
 
 
 def _write(path: Path, text: str) -> None:
