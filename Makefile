@@ -7,11 +7,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 RABBITMQ := /usr/lib/rabbitmq/bin/rabbitmq-server
 
-.PHONY: demo test check fix bench servers clean
+.PHONY: demo up test check fix bench servers clean
 .DELETE_ON_ERROR:
 
 demo: .venv/ready .cache/support.safetensors  ## the main job on a real model, in one process
 	$(BIN)/fedkseed simulate examples/sentiment.toml --out runs/demo
+
+up:  ## a federation of three clients in containers; needs Docker and its Compose plugin
+	docker compose up
 
 test: .venv/ready servers  ## everything that is tested
 	$(BIN)/python -m pytest

@@ -118,14 +118,30 @@ S = TypeVar("S", bound=BaseModel)
 
 
 def read(kind: type[S], environment: Mapping[str, str]) -> S:
-    """Read a service's settings.
+    """Read a service's settings: each from FEDKSEED_NAME, or from the file that FEDKSEED_NAME_FILE names.
 
     Raises:
         SettingError: the first variable that is missing or wrong, by name.
     """
-    known = {name: environment[PREFIX + name.upper()] for name in kind.model_fields if PREFIX + name.upper() in environment}
+    given = {name: _given(PREFIX + name.upper(), environment) for name in kind.model_fields}
+    known = {name: value for name, value in given.items() if value is not None}
     try:
         return kind.model_validate(known)
     except pydantic.ValidationError as error:
         fault = error.errors()[0]
         raise SettingError(f"{PREFIX}{str(fault['loc'][0]).upper()}: {fault['msg'][0].lower()}{fault['msg'][1:]}") from error
+
+
+def _given(variable: str, environment: Mapping[str, str]) -> str | None:
+    """What a variable says, or the file that stands in for it: a secret in the environment shows wherever that is listed."""
+    file = environment.get(f"{variable}_FILE")
+    if file is None:
+        return environment.get(variable)
+    if variable in environment:
+        raise SettingError(f"{variable} and {variable}_FILE: give one of them")
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingError(f"{variable}_FILE: {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingError(f"{variable}_FILE: {file}: not text") from error

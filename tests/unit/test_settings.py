@@ -35,3 +35,33 @@ def test_a_wrong_variable_is_named(kind, change, said):
     environment = {name: value for name, value in (CLIENT | change).items() if value is not None}
     with pytest.raises(SettingError, match=said):
         read(kind, environment)
+
+
+def test_a_value_may_be_in_a_file(tmp_path):
+    file = tmp_path / "amqp-url"
+    file.write_text(" amqp://ann:secret@broker/%2F\n")
+    chosen = read(ClientSettings, CLIENT | {"FEDKSEED_AMQP_URL_FILE": str(file)})
+    assert str(chosen.amqp_url) == "amqp://ann:secret@broker/%2F"
+
+
+def test_what_is_in_a_file_is_checked_like_any_value(tmp_path):
+    file = tmp_path / "threads"
+    file.write_text("0")
+    with pytest.raises(SettingError, match="FEDKSEED_THREADS: input should be greater"):
+        read(ClientSettings, CLIENT | {"FEDKSEED_THREADS_FILE": str(file)})
+
+
+def test_a_value_given_twice_is_refused_with_both_names(tmp_path):
+    with pytest.raises(SettingError, match="FEDKSEED_BASE and FEDKSEED_BASE_FILE"):
+        read(ClientSettings, CLIENT | {"FEDKSEED_BASE_FILE": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(None, "No such file"), (b"\xff", "not text")], ids=["a missing file", "a file that is no text"]
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path, content, said):
+    file = tmp_path / "redis-url"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SettingError, match=f"FEDKSEED_REDIS_URL_FILE: {file}: {said}"):
+        read(AggregatorSettings, {"FEDKSEED_FEDERATION": "toy", "FEDKSEED_REDIS_URL_FILE": str(file)})

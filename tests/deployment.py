@@ -1,0 +1,48 @@
+"""The files of a deployment as the tools of their users read them: Compose and kubectl, of the development environment."""
+
+import json
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from tests.pages import ROOT
+
+DEPLOY = ROOT / "deploy"
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+
+
+def tool(name: str, *arguments: str | Path) -> str:
+    """Run a tool that was installed beside Python, in the project's folder."""
+    program = Path(sys.executable).parent / name
+    done = subprocess.run([program, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
+@cache
+def compose() -> dict:
+    """docker-compose.yml, complete: anchors merged, variables replaced, the operator's services included."""
+    return json.loads(tool("docker-compose", "--profile", "*", "config", "--format", "json"))
+
+
+@cache
+def manifests(overlay: str) -> tuple[dict, ...]:
+    """What an overlay gives to a cluster."""
+    return tuple(yaml.safe_load_all(tool("kubectl", "kustomize", DEPLOY / "kubernetes" / "overlays" / overlay)))
+
+
+def of_kind(overlay: str, *kinds: str) -> Iterator[dict]:
+    return (manifest for manifest in manifests(overlay) if manifest["kind"] in kinds)
+
+
+def pods(overlay: str) -> Iterator[tuple[str, str, dict]]:
+    """Kind, name and pod template of whatever runs containers."""
+    for manifest in of_kind(overlay, "Deployment", "StatefulSet", "Job"):
+        yield manifest["kind"], manifest["metadata"]["name"], manifest["spec"]["template"]
+    for manifest in of_kind(overlay, "CronJob"):
+        yield "Job", manifest["metadata"]["name"], manifest["spec"]["jobTemplate"]["spec"]["template"]
