@@ -6,7 +6,7 @@ may spend.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import pydantic
 from pydantic import AmqpDsn, BaseModel, ConfigDict, Field, RedisDsn
@@ -15,6 +15,7 @@ from fedkseed.errors import SettingError
 from fedkseed.federation import EvaluationPlan, Name
 
 PREFIX = "FEDKSEED_"
+Listen = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}$")]
 Hours = Annotated[str, Field(pattern=r"^([01]?\d|2[0-3])-([01]?\d|2[0-4])$")]
 
 
@@ -27,21 +28,25 @@ class _Environment(BaseModel):
     """name of the federation"""
 
 
-class _ServiceEnvironment(_Environment):
+class ServiceEnvironment(_Environment):
     """Base of those that exchange messages."""
 
     amqp_url: AmqpDsn = AmqpDsn("amqp://guest:guest@127.0.0.1:5672/%2F")
     """RabbitMQ: user, password, host, port and virtual host"""
+    metrics_listen: Listen | None = None
+    """HOST:PORT where `/metrics`, `/healthz` and `/readyz` are answered; nobody listens without it"""
+    log: Literal["text", "json"] = "text"
+    """lines of the log as `text`, or as `json`, one object each"""
 
 
-class AggregatorSettings(_ServiceEnvironment):
+class AggregatorSettings(ServiceEnvironment):
     """The aggregator's environment."""
 
     redis_url: RedisDsn = RedisDsn("redis://127.0.0.1:6379/0")
     """Redis, which holds the ledger"""
 
 
-class ClientSettings(_ServiceEnvironment):
+class ClientSettings(ServiceEnvironment):
     """A client's environment."""
 
     client_id: Name
@@ -68,7 +73,7 @@ class ClientSettings(_ServiceEnvironment):
         return int(first), int(end)
 
 
-class EvaluatorSettings(_ServiceEnvironment):
+class EvaluatorSettings(ServiceEnvironment):
     """The evaluator's environment."""
 
     evaluator_id: Name = "evaluator"
@@ -92,6 +97,15 @@ class EvaluatorSettings(_ServiceEnvironment):
         return EvaluationPlan(every=self.every, examples=self.examples, rouge_examples=self.rouge_examples)
 
 
+class HealthSettings(BaseModel):
+    """The environment of the subcommand that asks a service how it is."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    metrics_listen: Listen
+    """HOST:PORT where the service answers"""
+
+
 class OperatorSettings(_Environment):
     """The environment of subcommands that read and change a ledger, and then end."""
 
@@ -99,7 +113,7 @@ class OperatorSettings(_Environment):
     """Redis, which holds the ledger"""
 
 
-S = TypeVar("S", bound=_Environment)
+S = TypeVar("S", bound=BaseModel)
 
 
 def read(kind: type[S], environment: Mapping[str, str]) -> S:

@@ -60,7 +60,7 @@ class TrainingMetrics:
         )
         self._latency = registry.histogram("receipt_latency_seconds", "From publishing an update to its receipt.", LONG_SECONDS)
 
-    def stepped(self, *, forward_seconds: float, materialise_seconds: float) -> None:
+    def stepped(self, forward_seconds: float, materialise_seconds: float) -> None:
         """A local step was taken."""
         self._step.labels("forward").observe(forward_seconds)
         self._step.labels("materialise").observe(materialise_seconds)

@@ -110,18 +110,21 @@ class StandingMetrics:
         self._opened = gauge("round_opened_timestamp_seconds", "When its newest attempt was opened.")
         self._deadline = gauge("round_deadline_timestamp_seconds", "When its time is up.")
         self._committed = gauge("last_commit_timestamp_seconds", "When the newest version was made.")
+        self._committed.set(math.nan)
         self._entropy = gauge("importance_entropy_nats", "Entropy of the probabilities that seeds are drawn with.")
-        self._spread = gauge("importance_entropy_ratio", "The same as a share of log K: 1 where all seeds are equally likely.")
+        self._ratio = gauge("importance_entropy_ratio", "The same as a share of log K: 1 where all seeds are equally likely.")
         self._top = gauge("importance_top_ratio", "Probability of the most likely hundredth of the seeds, together.")
 
-    def stands(self, *, version: int, announced: int, state: str, committed: float | None) -> None:
-        """The ledger is at a version, committed at a unix time where that is known."""
+    def stands(self, *, version: int, announced: int, state: str) -> None:
+        """The ledger is at a version, announced up to another."""
         self._version.set(version)
         self._announced.set(announced)
         for each in STATES:
             self._state.labels(each).set(each == state)
-        if committed is not None:
-            self._committed.set(committed)
+
+    def committed(self, at: float) -> None:
+        """The newest version was made at a unix time."""
+        self._committed.set(at)
 
     def round(self, *, attempt: int, members: int, cohort: int, minimum: int, opened: float, deadline: float) -> None:
         """The open round has come so far."""
@@ -132,10 +135,10 @@ class StandingMetrics:
         self._opened.set(opened)
         self._deadline.set(deadline)
 
-    def importance(self, *, entropy: float, spread: float, top: float) -> None:
+    def importance(self, *, entropy: float, ratio: float, top: float) -> None:
         """Seeds are drawn with other probabilities."""
         self._entropy.set(entropy)
-        self._spread.set(spread)
+        self._ratio.set(ratio)
         self._top.set(top)
 
 

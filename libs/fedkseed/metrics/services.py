@@ -22,6 +22,7 @@ class ServiceMetrics:
     """
 
     def __init__(self, service: Service, traffic: Callable[[], Traffic]) -> None:
+        self.service = service
         self.registry = Registry()
         versions = {"version": _version("fedkseed"), "python": platform.python_version(), "torch": _version("torch")}
         self.registry.constant(

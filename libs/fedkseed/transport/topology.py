@@ -161,6 +161,16 @@ def receipts_queue(federation: str, client: str) -> str:
     return _name(federation, f"receipts.{client}")
 
 
+def dead_queue(federation: str) -> str:
+    """Letters that cannot be read."""
+    return _name(federation, "dead")
+
+
+def role(queue: str) -> str:
+    """What a queue of a federation is for, whoever it belongs to: `updates`, `client`, `receipts`, ..."""
+    return queue.split(".")[2]
+
+
 def to_all(federation: str) -> Address:
     """Where rounds are announced."""
     return Address(exchange=_name(federation, "rounds"), key=ROUND_KEY)
