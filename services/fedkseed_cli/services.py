@@ -18,7 +18,7 @@ from fedkseed import logs
 from fedkseed.endpoint import Endpoint, Health
 from fedkseed.metrics.registry import CONTENT_TYPE
 from fedkseed.metrics.services import ServiceMetrics
-from fedkseed.metrics.transport import Traffic as Passed
+from fedkseed.metrics.transport import SocketBytes
 from fedkseed.process import Process
 from fedkseed.settings import ServiceEnvironment
 from fedkseed.traffic import Traffic
@@ -55,7 +55,7 @@ class Frame(Generic[M, E]):
         self,
         chosen: ServiceEnvironment,
         who: str,
-        metrics: Callable[[Callable[[], Passed]], M],
+        metrics: Callable[[Callable[[], SocketBytes]], M],
         read: Callable[[Sequence[Notice]], Iterable[E]],
         *,
         named: Mapping[str, str] | None = None,
