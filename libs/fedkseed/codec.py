@@ -101,6 +101,20 @@ def decode(data: bytes) -> Message:
     return message
 
 
+def declared_type(data: bytes) -> type[Message] | None:
+    """The type that bytes say they are, without reading the rest of them; None where they name none of ours."""
+    unpacker = msgpack.Unpacker()
+    unpacker.feed(data[:MAX_BYTES])
+    try:
+        for _ in range(unpacker.read_map_header()):
+            if unpacker.unpack() == "t":
+                return _MESSAGES.get(unpacker.unpack())
+            unpacker.skip()
+    except (ValueError, TypeError, msgpack.UnpackException):
+        return None
+    return None
+
+
 def _read(message: type[Any], content: Mapping[str, Any]) -> Any:
     """Check every key of a message and build it; keys that it does not have are ignored."""
     values = {}

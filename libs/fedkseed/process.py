@@ -41,7 +41,7 @@ class Process(Generic[E]):
         self, broker: Broker, read: Callable[[Sequence[Notice]], Iterable[E]], busy: Callable[[], bool] = lambda: False
     ) -> None:
         self._broker, self._read, self._busy = broker, read, busy
-        self._inbox: queue.SimpleQueue[Notice | Callable[[], E] | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Notice | Callable[[], E] | threading.Event | None] = queue.SimpleQueue()
         self._timers: list[tuple[float, int, Timer, Callable[[], E]]] = []
         self._order = count()
         self._connected = False
@@ -70,6 +70,12 @@ class Process(Generic[E]):
         """Feed an event from any thread."""
         self._inbox.put(lambda: event)
 
+    def answers(self, within_seconds: float) -> bool:
+        """Whether the process's own thread comes around to a question in time; asked on any other thread."""
+        question = threading.Event()
+        self._inbox.put(question)
+        return question.wait(within_seconds)
+
     def fail(self, error: BaseException) -> None:
         """End `run` with an error that happened on another thread."""
 
@@ -97,6 +103,8 @@ class Process(Generic[E]):
         for item in self._arrived(patience):
             if callable(item):
                 feed(item())
+            elif isinstance(item, threading.Event):
+                item.set()
             elif item is not None and not (self.stopping.is_set() and isinstance(item, Delivery)):
                 notices.append(item)
         for event in self._read(notices):
@@ -106,9 +114,9 @@ class Process(Generic[E]):
             if not timer.cancelled:
                 feed(make())
 
-    def _arrived(self, patience: float | None) -> list[Notice | Callable[[], E] | None]:
+    def _arrived(self, patience: float | None) -> list[Notice | Callable[[], E] | threading.Event | None]:
         """What is in the inbox, after waiting for the first of it."""
-        items: list[Notice | Callable[[], E] | None] = []
+        items: list[Notice | Callable[[], E] | threading.Event | None] = []
         try:
             items.append(self._inbox.get(timeout=patience))
             while len(items) < BATCH:

@@ -6,7 +6,7 @@ may spend.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import pydantic
 from pydantic import AmqpDsn, BaseModel, ConfigDict, Field, RedisDsn
@@ -15,6 +15,7 @@ from fedkseed.errors import SettingError
 from fedkseed.federation import EvaluationPlan, Name
 
 PREFIX = "FEDKSEED_"
+Listen = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}$")]
 Hours = Annotated[str, Field(pattern=r"^([01]?\d|2[0-3])-([01]?\d|2[0-4])$")]
 
 
@@ -34,14 +35,23 @@ class _ServiceEnvironment(_Environment):
     """RabbitMQ: user, password, host, port and virtual host"""
 
 
-class AggregatorSettings(_ServiceEnvironment):
+class ServiceEnvironment(_ServiceEnvironment):
+    """Base of those that serve until they are asked to end."""
+
+    metrics_listen: Listen | None = None
+    """HOST:PORT where `/metrics`, `/healthz` and `/readyz` are answered; nobody listens without it"""
+    log: Literal["text", "json"] = "text"
+    """lines of the log as `text`, or as `json`, one object each"""
+
+
+class AggregatorSettings(ServiceEnvironment):
     """The aggregator's environment."""
 
     redis_url: RedisDsn = RedisDsn("redis://127.0.0.1:6379/0")
     """Redis, which holds the ledger"""
 
 
-class ClientSettings(_ServiceEnvironment):
+class ClientSettings(ServiceEnvironment):
     """A client's environment."""
 
     client_id: Name
@@ -68,7 +78,7 @@ class ClientSettings(_ServiceEnvironment):
         return int(first), int(end)
 
 
-class EvaluatorSettings(_ServiceEnvironment):
+class EvaluatorSettings(ServiceEnvironment):
     """The evaluator's environment."""
 
     evaluator_id: Name = "evaluator"
@@ -103,6 +113,15 @@ class LocalSettings(BaseModel):
     """Redis; without it, one is started"""
 
 
+class HealthSettings(BaseModel):
+    """The environment of the subcommand that asks a service how it is."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    metrics_listen: Listen
+    """HOST:PORT where the service answers"""
+
+
 class OperatorSettings(_Environment):
     """The environment of subcommands that read and change a ledger, and then end."""
 
@@ -117,13 +136,13 @@ class DeadLetterSettings(_ServiceEnvironment):
 S = TypeVar("S", bound=BaseModel)
 
 
-def read(kind: type[S], environment: Mapping[str, str]) -> S:
-    """Read a service's settings: each from FEDKSEED_NAME, or from the file that FEDKSEED_NAME_FILE names.
+def read(kind: type[S], environment: Mapping[str, str], **options: str | None) -> S:
+    """Read settings: each from FEDKSEED_NAME, or from the file that FEDKSEED_NAME_FILE names; a given option comes before both.
 
     Raises:
         SettingError: the first variable that is missing or wrong, by name.
     """
-    given = {name: _given(PREFIX + name.upper(), environment) for name in kind.model_fields}
+    given = {name: options.get(name) or _given(PREFIX + name.upper(), environment) for name in kind.model_fields}
     known = {name: value for name, value in given.items() if value is not None}
     try:
         return kind.model_validate(known)

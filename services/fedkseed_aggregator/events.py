@@ -1,6 +1,6 @@
 """What an aggregator can be told: what came from the broker, and what became of its effects."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from fedkseed.ledger.commit import Commit
@@ -19,6 +19,7 @@ class Arrival(Generic[M_co]):
 
     tag: int
     message: M_co
+    size: int = field(default=0, compare=False)  # bytes of its body, for who counts them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

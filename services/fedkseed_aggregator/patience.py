@@ -4,8 +4,8 @@ The thread that decides stands still, the broker's own thread keeps the connecti
 back-pressure: nothing is acknowledged, nothing is requeued, nothing is lost.
 """
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from threading import Event
 from typing import TypeVar
 
@@ -17,7 +17,14 @@ from fedkseed.ledger.store import Change, LastSeen, LedgerStore
 
 T = TypeVar("T")
 FIRST_SECONDS, LONGEST_SECONDS = 0.1, 5.0
-LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unanswered:
+    """The store does not answer; it is asked again."""
+
+    reason: str
+    again_seconds: float
 
 
 class PatientLedger:
@@ -26,10 +33,11 @@ class PatientLedger:
     Args:
         store: the ledger.
         stopping: set when nobody waits any more; the unreachable store is then an error like any other.
+        observe: told whenever it does not answer.
     """
 
-    def __init__(self, store: LedgerStore, stopping: Event) -> None:
-        self._store, self._stopping = store, stopping
+    def __init__(self, store: LedgerStore, stopping: Event, observe: Callable[[Unanswered], None] = lambda _: None) -> None:
+        self._store, self._stopping, self._observe = store, stopping, observe
 
     def head(self) -> Head:
         """See LedgerStore."""
@@ -57,7 +65,7 @@ class PatientLedger:
             try:
                 return ask()
             except LedgerUnreachable as error:
+                self._observe(Unanswered(reason=str(error), again_seconds=seconds))
                 if self._stopping.wait(seconds):
                     raise
-                LOG.warning("the ledger does not answer, trying again: %s", error)
                 seconds = min(2 * seconds, LONGEST_SECONDS)

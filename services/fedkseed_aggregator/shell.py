@@ -51,7 +51,7 @@ def _event(notice: Notice) -> Event:
         return Undecodable(delivery=notice, reason=str(error))
     match message:
         case Update():
-            return UpdatesArrived(arrivals=(Arrival(tag=notice.tag, message=message),))
+            return UpdatesArrived(arrivals=(Arrival(tag=notice.tag, message=message, size=len(notice.body)),))
         case SnapshotRequest():
             return SnapshotAsked(arrival=Arrival(tag=notice.tag, message=message))
         case Evaluation():

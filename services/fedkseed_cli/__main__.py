@@ -10,13 +10,16 @@ import sys
 import click
 
 from fedkseed.errors import FedkseedError
+from fedkseed_cli.aggregator import aggregator
+from fedkseed_cli.client import client
 from fedkseed_cli.dead import dead
+from fedkseed_cli.evaluator import evaluator
 from fedkseed_cli.founding import init
+from fedkseed_cli.health import health
 from fedkseed_cli.history import log, snapshot
 from fedkseed_cli.ledgers import export, show, verify
 from fedkseed_cli.operate import close, pause, resume, rollback
 from fedkseed_cli.policy import policy
-from fedkseed_cli.services import aggregator, client, evaluator
 from fedkseed_cli.simulate import simulate
 from fedkseed_cli.status import status
 from fedkseed_cli.support import support
@@ -45,6 +48,7 @@ fedkseed.add_command(support)
 fedkseed.add_command(aggregator)
 fedkseed.add_command(client)
 fedkseed.add_command(evaluator)
+fedkseed.add_command(health)
 fedkseed.add_command(init)
 fedkseed.add_command(status)
 fedkseed.add_command(log)

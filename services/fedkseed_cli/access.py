@@ -28,8 +28,7 @@ def located(federation: str | None, redis_url: str | None) -> OperatorSettings:
     Raises:
         SettingError: the first setting that is missing or wrong, by the name of its variable.
     """
-    given = {"FEDKSEED_FEDERATION": federation, "FEDKSEED_REDIS_URL": redis_url}
-    return settings.read(OperatorSettings, os.environ | {name: value for name, value in given.items() if value is not None})
+    return settings.read(OperatorSettings, os.environ, federation=federation, redis_url=redis_url)
 
 
 @contextmanager

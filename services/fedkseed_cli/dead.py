@@ -103,8 +103,7 @@ def located(federation: str | None, amqp_url: str | None) -> DeadLetterSettings:
     Raises:
         SettingError: the first setting that is missing or wrong, by the name of its variable.
     """
-    given = {"FEDKSEED_FEDERATION": federation, "FEDKSEED_AMQP_URL": amqp_url}
-    return settings.read(DeadLetterSettings, os.environ | {name: value for name, value in given.items() if value is not None})
+    return settings.read(DeadLetterSettings, os.environ, federation=federation, amqp_url=amqp_url)
 
 
 @contextmanager

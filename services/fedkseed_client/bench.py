@@ -13,6 +13,7 @@ from fedkseed.zo.materialise import Weights
 from fedkseed_client import training
 from fedkseed_client.events import Trained
 from fedkseed_client.machine import Assignment
+from fedkseed_client.steps import Stepped, timed
 
 
 class Bench:
@@ -26,6 +27,7 @@ class Bench:
         client: whose they are.
         seed: root of the client's random choices.
         threads: to compute with.
+        stepped: told of the time of every local step; called from the thread that trains.
     """
 
     def __init__(
@@ -38,9 +40,11 @@ class Bench:
         client: str,
         seed: int,
         threads: int | None,
+        stepped: Stepped,
     ) -> None:
         self._where, self._support, self._threads = base, support, threads
         self._examples, self._source, self._client, self._seed = examples, source, client, seed
+        self._stepped = stepped
         self._ready: tuple[model.Base, Weights, llm.Task, list[llm.Encoded]] | None = None
 
     def measure(self, genesis_bytes: bytes, assignment: Assignment, check: Callable[[], None]) -> Trained:
@@ -65,7 +69,7 @@ class Bench:
         measured = training.measure(
             assignment,
             weights=weights,
-            loss=loss,
+            loss=timed(loss, self._stepped),
             examples=encoded,
             generator=training.generator(self._seed, self._client, assignment.base),
         )

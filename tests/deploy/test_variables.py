@@ -11,7 +11,6 @@ from tests.pages import ROOT
 PLACES = [ROOT / "docker-compose.yml", *(path for path in DEPLOY.rglob("*") if path.is_file())]
 KINDS = [kind for name, kind in vars(settings).items() if name.endswith("Settings")]
 KNOWN = {settings.PREFIX + field.upper() for kind in KINDS for field in kind.model_fields}
-KNOWN |= {"FEDKSEED_LOG", "FEDKSEED_METRICS_LISTEN"}  # read where logs and metrics are set up
 
 
 @pytest.mark.parametrize("path", PLACES, ids=lambda path: str(path.relative_to(ROOT)))

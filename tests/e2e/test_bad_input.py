@@ -182,11 +182,11 @@ def test_servers_that_are_not_there_are_waited_for(tmp_path, rabbit, vhost):
     """First the broker is missing, then the ledger; it says which, and ends in order when it is asked to."""
     nowhere = f"redis://127.0.0.1:{free_port()}/0"
     lonely = started(tmp_path, FEDKSEED_AMQP_URL=f"amqp://127.0.0.1:{free_port()}", FEDKSEED_REDIS_URL=nowhere)
-    until(lambda: "Disconnected" in lonely.last_words())
+    until(lambda: "disconnected" in lonely.last_words())
     assert lonely.code is None
     assert lonely.stop() == 0
     half = started(tmp_path, FEDKSEED_AMQP_URL=rabbit.url(vhost), FEDKSEED_REDIS_URL=nowhere)
-    until(lambda: "the ledger does not answer, trying again" in half.last_words())
+    until(lambda: "waiting for the ledger" in half.last_words())
     assert half.code is None
     half.kill()
 

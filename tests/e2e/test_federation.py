@@ -1,88 +1,13 @@
-"""A federation of real processes over RabbitMQ and Redis, with a tiny random Llama."""
+"""What a federation of real processes does, and survives."""
 
-import json
-from collections.abc import Iterator
-from pathlib import Path
-from threading import Event
-
-import pytest
-
-from fedkseed import federation as settings
-from fedkseed import model
-from fedkseed.genesis import Genesis
 from fedkseed.ledger.log import verify
-from fedkseed.ledger.redis import RedisLedger
-from fedkseed_aggregator.patience import PatientLedger
-from fedkseed_client.disk import Disk
-from fedkseed_local.program import Program
-from fedkseed_local.services import service
-from tests.embedded import TOY, described, write_rows, write_toml
+from tests.embedded import TOY
 from tests.processes import PATIENCE_SECONDS, until
 from tests.rabbits import rabbit, vhost
 from tests.servers import redis_server
+from tests.toys import party
 
-__all__ = ["rabbit", "redis_server", "vhost"]
-FEDERATION = "toy"
-
-
-class Party:
-    """Services on one federation, founded and ready."""
-
-    def __init__(self, folder: Path, base: Path, amqp: str, redis: str, **sections) -> None:
-        self.folder, self._base, self._redis = folder, base, redis
-        self._amqp = amqp + sections.pop("query", "")
-        path = write_toml(folder / "federation.toml", described(base, folder, TOY, **sections))
-        federation = settings.load(path)
-        genesis = model.found(federation, model.open_base(federation.model.base))
-        self.ledger = PatientLedger(RedisLedger.found(redis, genesis.encode(), federation.policy), Event())
-        self.services: dict[str, Program] = {}
-
-    def start(self, kind: str, name: str, rows=TOY, **environment: str) -> Program:
-        arguments = [kind]
-        if kind != "aggregator":
-            arguments += ["--data", str(write_rows(self.folder / f"{name}.jsonl", rows))]
-        variables = {
-            "FEDKSEED_FEDERATION": FEDERATION,
-            "FEDKSEED_AMQP_URL": self._amqp,
-            "FEDKSEED_REDIS_URL": self._redis,
-            "FEDKSEED_BASE": str(self._base),
-            "FEDKSEED_CLIENT_ID": name,
-            "FEDKSEED_STATE_DIR": str(self.folder / name),
-            "FEDKSEED_THREADS": "1",
-            **environment,
-        }
-        self.services[name] = service(arguments, self.folder / f"{name}.log", variables)
-        self.services[name].start()
-        return self.services[name]
-
-    def reach(self, version: int) -> None:
-        """Wait until the federation has come so far."""
-        until(lambda: self.ledger.head().version >= version)
-
-    def wrote(self, name: str, page: str) -> list[dict]:
-        """What a client wrote down: `sent` or `receipts`."""
-        path = self.folder / name / f"{page}.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-    def weights(self, name: str) -> str:
-        """The weights digest of the version that a client holds."""
-        state = Disk(self.folder / name).load(FEDERATION, name, 1)
-        base = model.open_base(self._base)
-        return model.rebuild_(Genesis.decode(state.replica.genesis), base, state.replica.held.coefficients)
-
-
-@pytest.fixture
-def party(tmp_path, tiny_base, rabbit, vhost, redis_server) -> Iterator:
-    """Make a party; its services end with the test."""
-    made: list[Party] = []
-
-    def make(**sections) -> Party:
-        made.append(Party(tmp_path, tiny_base, rabbit.url(vhost), redis_server.url, **sections))
-        return made[0]
-
-    yield make
-    for program in (program for one in made for program in one.services.values()):
-        program.kill()
+__all__ = ["party", "rabbit", "redis_server", "vhost"]
 
 
 def test_processes_train_a_model_together(party):
@@ -174,5 +99,5 @@ def test_a_long_training_keeps_its_connection(party):
     (member,) = next(toy.ledger.commits()).members
     assert (receipt["outcome"], receipt["base"], len(sent["gradients"])) == ("folded", 0, 3000)
     assert member.client == "ann"
-    assert "Disconnected" not in ann.log.read_text()
+    assert "disconnected" not in ann.log.read_text()
     assert sent["seconds"] > 10

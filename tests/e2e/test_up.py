@@ -81,7 +81,7 @@ def test_ctrl_c_ends_everything_in_order(toml, tmp_path):
     assert children(folder) == []
     logs = "".join(log.read_text() for log in (folder / "logs").iterdir())
     assert "Traceback" not in logs
-    assert "Disconnected" not in logs, "a server ended before those who need it"
+    assert "disconnected" not in logs, "a server ended before those who need it"
 
 
 def test_the_ledger_of_one_that_stays_can_be_exported(toml, tmp_path, tiny_base, monkeypatch, capsys):

@@ -40,6 +40,7 @@ ENVIRONMENTS = {
     "fedkseed client": settings.ClientSettings,
     "fedkseed evaluator": settings.EvaluatorSettings,
     "fedkseed up": settings.LocalSettings,
+    "fedkseed health": settings.HealthSettings,
     "Operating": settings.OperatorSettings,
     "fedkseed dead": settings.DeadLetterSettings,
 }
@@ -102,6 +103,13 @@ def _expected(setting: Field) -> object:
             return []
         case value:
             return value
+
+
+def test_every_message_of_the_log_is_listed():
+    sources = [path.read_text(encoding="utf-8") for folder in ("libs", "services") for path in (ROOT / folder).rglob("*.py")]
+    said = {message for text in sources for message in re.findall(r'logs\.(?:info|warning)\(\s*"([^"]+)"', text)}
+    listed = {message for _, messages in tables("operating.md")["Logs"] for message in re.findall(r"`([^`]+)`", messages)}
+    assert said == listed
 
 
 def test_every_environment_is_described_and_no_other():

@@ -3,7 +3,7 @@
 import pytest
 
 from fedkseed.errors import SettingError
-from fedkseed.settings import AggregatorSettings, ClientSettings, EvaluatorSettings, read
+from fedkseed.settings import AggregatorSettings, ClientSettings, EvaluatorSettings, HealthSettings, read
 
 CLIENT = {"FEDKSEED_FEDERATION": "toy", "FEDKSEED_CLIENT_ID": "ann", "FEDKSEED_BASE": "base"}
 
@@ -18,6 +18,11 @@ def test_an_evaluator_reads_its_plan():
     assert (chosen.plan.every, chosen.plan.examples, chosen.plan.rouge_examples) == (5, 10, 0)
 
 
+def test_nobody_listens_unless_somebody_says_so():
+    assert read(ClientSettings, CLIENT).metrics_listen is None
+    assert read(ClientSettings, CLIENT | {"FEDKSEED_METRICS_LISTEN": "[::1]:9000"}).metrics_listen == "[::1]:9000"
+
+
 @pytest.mark.parametrize(
     ("kind", "change", "said"),
     [
@@ -28,6 +33,9 @@ def test_an_evaluator_reads_its_plan():
         (ClientSettings, {"FEDKSEED_THREADS": "0"}, "FEDKSEED_THREADS"),
         (ClientSettings, {"FEDKSEED_HOURS": "20"}, "FEDKSEED_HOURS"),
         (ClientSettings, {"FEDKSEED_HOURS": "25-3"}, "FEDKSEED_HOURS"),
+        (ClientSettings, {"FEDKSEED_METRICS_LISTEN": "9000"}, "FEDKSEED_METRICS_LISTEN: string should match"),
+        (ClientSettings, {"FEDKSEED_LOG": "xml"}, "FEDKSEED_LOG: input should be 'text' or 'json'"),
+        (HealthSettings, {}, "FEDKSEED_METRICS_LISTEN: field required"),
         (ClientSettings, {"FEDKSEED_BASE": None}, "FEDKSEED_BASE"),
     ],
 )
@@ -49,6 +57,11 @@ def test_what_is_in_a_file_is_checked_like_any_value(tmp_path):
     file.write_text("0")
     with pytest.raises(SettingError, match="FEDKSEED_THREADS: input should be greater"):
         read(ClientSettings, CLIENT | {"FEDKSEED_THREADS_FILE": str(file)})
+
+
+def test_an_option_comes_before_the_environment_in_either_form(tmp_path):
+    for variable in ("FEDKSEED_BASE", "FEDKSEED_BASE_FILE"):
+        assert read(ClientSettings, {**CLIENT, variable: str(tmp_path)}, base="given").base == "given"
 
 
 def test_a_value_given_twice_is_refused_with_both_names(tmp_path):

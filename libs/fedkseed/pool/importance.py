@@ -4,6 +4,9 @@ Clients draw seeds with a probability that grows with the mean |scalar gradient|
 keeps p_max / p_min <= e and makes everybody draw from the same numbers.
 """
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,3 +59,24 @@ def unpack(data: bytes, size: int) -> NDArray[np.uint8]:
     if q[size:].any():
         raise DecodeError(f"importance: a level beyond seed {size - 1}")
     return q[:size]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """How unequal the probabilities of seeds are."""
+
+    entropy: float  # nats
+    ratio: float  # of the entropy of equal probabilities, log K
+    top: float  # probability of the most likely hundredth of the seeds, at least one, together
+
+
+def spread(packed: bytes | None, size: int) -> Spread:
+    """Say how unequal the probabilities are that clients draw K seeds with; without levels they are equal.
+
+    Raises:
+        DecodeError: the levels are not those of K seeds.
+    """
+    p = np.full(size, 1 / size) if packed is None else probabilities(unpack(packed, size))
+    entropy = float(-(p * np.log(p)).sum())
+    top = float(np.sort(p)[-max(1, -(-size // 100)) :].sum())
+    return Spread(entropy=entropy, ratio=entropy / math.log(size) if size > 1 else 1.0, top=top)

@@ -50,4 +50,12 @@ class Refused:
     again_seconds: float
 
 
-Condition = Connected | Disconnected | Blocked | Unblocked | Returned | Refused
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """So many letters wait in a queue that is looked at now and then; those handed out are not among them."""
+
+    queue: str
+    letters: int
+
+
+Condition = Connected | Disconnected | Blocked | Unblocked | Returned | Refused | Waiting

@@ -116,6 +116,10 @@ class Line:
         self._loop = IOLoop()
         self._thread = threading.Thread(target=self._run, name=f"rabbitmq {name}", daemon=True)
         self._connection: Any = None  # while there is one, or one is being made
+        self._passed: tuple[tuple[int, int], Any] = (
+            (0, 0),
+            None,
+        )  # bytes of those that ended, and the one that counts
         self._reason: BaseException | None = None  # why the connection ends
         self._up_since: float | None = None
         self._failures = 0  # in a row
@@ -133,6 +137,12 @@ class Line:
         self.call(self._begin)
         self._thread.start()
         self._up.result()
+
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """Bytes of AMQP that were sent and received so far; asked for on any thread, never fewer than before."""
+        (sent, received), connection = self._passed
+        return (sent + connection.bytes_sent, received + connection.bytes_received) if connection else (sent, received)
 
     def call(self, action: Callable[[], None]) -> None:
         """Have something done on the line's thread; does not wait.
@@ -187,6 +197,7 @@ class Line:
             on_close_callback=self._closed,
             custom_ioloop=self._loop,
         )
+        self._passed = (self._passed[0], self._connection)
 
     def _opened(self, connection: Any) -> None:
         if self._ending:
@@ -216,6 +227,7 @@ class Line:
 
     def _closed(self, _: Any, error: BaseException) -> None:
         self._gone()
+        self._passed = (self.traffic, None)  # now: pika's own counters begin anew
         self._connection = None
         error = self._reason or error
         refusal = None if self._up.done() else _refusal(error, self._topology)

@@ -10,14 +10,14 @@
   Unconfirmed in the same way, and the topology is declared anew. Twice is better than never.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from random import Random
 from typing import Any
 
 from fedkseed.errors import BrokerError
 from fedkseed.transport.broker import Confirmed, Delivery, Envelope, Notice, Unconfirmed
-from fedkseed.transport.condition import Condition, Refused, Returned
+from fedkseed.transport.condition import Condition, Refused, Returned, Waiting
 from fedkseed.transport.confirms import Confirms
 from fedkseed.transport.line import Channel, Line, Server, ask_for_more, taken
 from fedkseed.transport.pauses import Pauses
@@ -28,6 +28,7 @@ from fedkseed.transport.words import delivery, text
 PREFETCH = 1000
 MOST = 65535  # letters that a consumer can hold
 QUIET_SECONDS = 0.3  # without a letter, after which a queue that has no more is believed
+LOOK_SECONDS = 10.0  # between two looks at how long queues are
 
 Notify = Callable[[Notice], None]
 
@@ -41,6 +42,7 @@ class RabbitBroker:
         observe: told what becomes of the connections; called on their threads, must not wait.
         prefetch: letters of a queue that are handed out and not acknowledged.
         pauses: before something that failed is tried again.
+        backlogs: queues whose length is observed now and then. It costs some bytes each time: not for thin lines.
     """
 
     def __init__(
@@ -51,8 +53,9 @@ class RabbitBroker:
         observe: Callable[[Condition], None] = lambda _: None,
         prefetch: int = PREFETCH,
         pauses: Pauses | None = None,
+        backlogs: Sequence[str] = (),
     ) -> None:
-        self._server, self._observe, self._prefetch = server, observe, prefetch
+        self._server, self._observe, self._prefetch, self._backlogs = server, observe, prefetch, backlogs
         self._publisher: Publisher | None = None
         self._consumer: Consumer | None = None
         self._looker: Looker | None = None
@@ -70,7 +73,9 @@ class RabbitBroker:
         try:
             self._publisher.line.start(topology)
             if queues and not self._closed:
-                self._consumer = Consumer(self._line, queues, self._prefetch, tell)
+                self._consumer = Consumer(
+                    self._line, queues, self._prefetch, tell, backlogs=self._backlogs, observe=self._observe
+                )
                 self._consumer.line.start(topology)
         except BrokerError:
             self.close()
@@ -96,6 +101,12 @@ class RabbitBroker:
         """See Broker."""
         if self._consumer:
             self._consumer.line.call(partial(self._consumer.acknowledge, tuple(tags)))
+
+    def traffic(self) -> Mapping[tuple[str, ...], float]:
+        """Bytes of AMQP on the connections so far, by line and direction."""
+        ends = {"publishing": self._publisher, "consuming": self._consumer}
+        passed = {name: end.line.traffic if end else (0, 0) for name, end in ends.items()}
+        return {(line, way): passed[line][i] for line in ends for i, way in enumerate(("sent", "received"))}
 
     def close(self) -> None:
         """See Broker."""
@@ -191,9 +202,19 @@ class Publisher:
 class Consumer:
     """What happens on the thread that consumes."""
 
-    def __init__(self, line: Callable[..., Line], queues: Sequence[str], prefetch: int, tell: Notify) -> None:
+    def __init__(
+        self,
+        line: Callable[..., Line],
+        queues: Sequence[str],
+        prefetch: int,
+        tell: Notify,
+        *,
+        backlogs: Sequence[str],
+        observe: Callable[[Condition], None],
+    ) -> None:
         self.line = line("consuming", prepare=self._prepare, gone=self._gone)
         self._queues, self._prefetch, self._tell = queues, prefetch, tell
+        self._backlogs, self._observe = backlogs, observe
         self._channel: Channel | None = None
         self._tags = Tags()
 
@@ -211,6 +232,18 @@ class Consumer:
         for index, queue in enumerate(self._queues, 1):
             last = (lambda _: ready()) if index == len(self._queues) else None
             channel.basic_consume(queue, partial(self._deliver, queue), consumer_tag=str(index), callback=last)
+        if self._backlogs:
+            self._look(channel)
+
+    def _look(self, channel: Channel) -> None:
+        """Ask how long the queues are, as long as the channel lives; a queue that is missing ends it, to be made again."""
+        if self._channel is channel is not None:
+            for queue in self._backlogs:
+                channel.queue_declare(queue, passive=True, callback=partial(self._counted, queue))
+            self.line.later(LOOK_SECONDS, partial(self._look, channel))
+
+    def _counted(self, queue: str, frame: Any) -> None:
+        self._observe(Waiting(queue=queue, letters=frame.method.message_count))
 
     def _gone(self) -> None:
         self._channel = None

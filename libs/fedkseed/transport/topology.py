@@ -174,6 +174,11 @@ def receipts_queue(federation: str, client: str) -> str:
     return _name(federation, f"receipts.{client}")
 
 
+def role(queue: str) -> str:
+    """What a queue of a federation is for, whoever it belongs to: `updates`, `client`, `receipts`, ..."""
+    return queue.split(".")[2]
+
+
 def to_all(federation: str) -> Address:
     """Where rounds are announced."""
     return Address(exchange=_name(federation, "rounds"), key=ROUND_KEY)

@@ -1,0 +1,62 @@
+"""Subcommand that is a client: its parts, put together."""
+
+import os
+import time
+from pathlib import Path
+
+import click
+
+from fedkseed import data, settings
+from fedkseed.metrics.services import ClientMetrics
+from fedkseed.reactor import Reactor
+from fedkseed.transport.topology import personal, shared
+from fedkseed_cli.services import DATA, Frame
+from fedkseed_client import machine, shell
+from fedkseed_client.disk import Disk
+from fedkseed_client.events import Event, Started
+from fedkseed_client.observer import Observer
+from fedkseed_client.worker import Worker
+
+
+@click.command()
+@DATA
+def client(source: Path) -> None:
+    """Follow rounds and train on private data, which never leaves this machine. Settings: docs/environment.md."""
+    chosen = settings.read(settings.ClientSettings, os.environ)
+    name, who = chosen.federation, chosen.client_id
+    examples = data.read(source)
+    disk = Disk(chosen.state_dir)
+    state = disk.load(name, who, len(examples))
+    frame: Frame[ClientMetrics, Event] = Frame(chosen, who, ClientMetrics, shell.events, named={"client": who})
+    process = frame.process
+    from fedkseed_client.bench import Bench
+
+    bench = Bench(
+        base=chosen.base,
+        support=chosen.support,
+        examples=examples,
+        source=source,
+        client=who,
+        seed=chosen.seed,
+        threads=chosen.threads,
+        stepped=frame.metrics.training.stepped,
+    )
+    worker = Worker(
+        measure=lambda assignment, check: bench.measure(reactor.state.replica.genesis or b"", assignment, check),
+        report=process.put,
+        fail=process.fail,
+        hours=chosen.window,
+    )
+    observer = Observer(frame.metrics, frame.traffic, state, time.monotonic)
+    frame.health.needs(observer.missing)
+    edge = shell.Shell(
+        broker=frame.broker,
+        trainer=worker,
+        save=disk.save,
+        note=disk.note,
+        wake=lambda seconds, event: process.later(seconds, lambda: event),
+        end=process.stop,
+    )
+    reactor = Reactor(state, machine.step, edge.carry_out, lambda happening: observer.see(happening, reactor.state))
+    topology, queues = shared(name) | personal(name, who), shell.queues(name, who)
+    frame.serve(lambda: process.run(reactor.feed, Started(), topology, queues))

@@ -1,0 +1,54 @@
+"""Subcommand that is an evaluator: its parts, put together."""
+
+import os
+import threading
+from pathlib import Path
+
+import click
+
+from fedkseed import data, settings
+from fedkseed.metrics.services import EvaluatorMetrics
+from fedkseed.reactor import Reactor
+from fedkseed.transport.topology import personal, shared
+from fedkseed_cli.services import DATA, Frame
+from fedkseed_evaluator import machine, shell
+from fedkseed_evaluator.machine import Evaluate, Event, Started
+from fedkseed_evaluator.observer import Observer
+
+
+@click.command()
+@DATA
+def evaluator(source: Path) -> None:
+    """Score versions on held-out data and publish the scores. Settings: docs/environment.md."""
+    chosen = settings.read(settings.EvaluatorSettings, os.environ)
+    name, who = chosen.federation, chosen.evaluator_id
+    examples = data.read(source)
+    frame: Frame[EvaluatorMetrics, Event] = Frame(chosen, who, EvaluatorMetrics, shell.events, named={"evaluator": who})
+    process = frame.process
+    from fedkseed_evaluator.scoring import Scorer
+
+    scorer = Scorer(
+        base=chosen.base, support=chosen.support, examples=examples, source=source, plan=chosen.plan, threads=chosen.threads
+    )
+
+    def begin(effect: Evaluate) -> None:
+        def work() -> None:
+            try:
+                process.put(scorer.evaluate(reactor.state.replica.genesis or b"", effect))
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the process must know
+                process.fail(error)
+
+        threading.Thread(target=work, name="scoring", daemon=True).start()
+
+    state = machine.new(name, who, chosen.every)
+    observer = Observer(frame.metrics, frame.traffic, state)
+    frame.health.needs(observer.missing)
+    edge = shell.Shell(
+        broker=frame.broker,
+        evaluate=begin,
+        wake=lambda seconds, event: process.later(seconds, lambda: event),
+        end=process.stop,
+    )
+    reactor = Reactor(state, machine.step, edge.carry_out, lambda happening: observer.see(happening, reactor.state))
+    topology, queues = shared(name) | personal(name, who), shell.queues(name, who)
+    frame.serve(lambda: process.run(reactor.feed, Started(), topology, queues))

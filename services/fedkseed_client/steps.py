@@ -1,0 +1,37 @@
+"""How long the two parts of local steps take, seen from their losses: between two of them the weights are written."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+Batch = TypeVar("Batch")
+Stepped = Callable[[float, float], None]  # told seconds of forward passes and of writing weights, for each step
+
+
+def timed(
+    loss: Callable[[Sequence[Batch]], float], stepped: Stepped, clock: Callable[[], float] = time.monotonic
+) -> Callable[[Sequence[Batch]], float]:
+    """The same loss, for one training that begins now; every second call of it ends a step.
+
+    Args:
+        loss: mean loss of the working model on a batch.
+        stepped: told of every step.
+        clock: seconds that only grow.
+    """
+    began = clock()
+    spent: list[tuple[float, float]] = []
+
+    def measured(batch: Sequence[Batch]) -> float:
+        nonlocal began
+        written = clock()
+        value = loss(batch)
+        ended = clock()
+        spent.append((ended - written, written - began))
+        began = ended
+        if len(spent) == 2:
+            forward, writing = zip(*spent, strict=True)
+            spent.clear()
+            stepped(sum(forward), sum(writing))
+        return value
+
+    return measured
