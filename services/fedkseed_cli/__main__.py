@@ -10,6 +10,7 @@ import sys
 import click
 
 from fedkseed.errors import FedkseedError
+from fedkseed_cli.doctor import doctor
 from fedkseed_cli.founding import init
 from fedkseed_cli.history import log, snapshot
 from fedkseed_cli.ledgers import export, show, verify
@@ -43,6 +44,7 @@ fedkseed.add_command(aggregator)
 fedkseed.add_command(client)
 fedkseed.add_command(evaluator)
 fedkseed.add_command(init)
+fedkseed.add_command(doctor)
 fedkseed.add_command(status)
 fedkseed.add_command(log)
 fedkseed.add_command(snapshot)

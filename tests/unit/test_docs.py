@@ -40,6 +40,7 @@ ENVIRONMENTS = {
     "fedkseed client": settings.ClientSettings,
     "fedkseed evaluator": settings.EvaluatorSettings,
     "Operating": settings.OperatorSettings,
+    "fedkseed doctor": settings.DoctorSettings,
 }
 
 
