@@ -97,7 +97,7 @@ def _local(host: str) -> bool:
 def redis(chosen: DoctorSettings) -> tuple[list[Finding], bytes | None]:
     """Redis, how it is set up, its clock and the ledger; with the genesis, where it can be read."""
     if chosen.redis_url is None:
-        return [findings.unset(what, "REDIS_URL") for what in ("redis", "clock", "ledger")], None
+        return [findings.unset("redis", "REDIS_URL"), findings.no_clock(), findings.unset("ledger", "REDIS_URL")], None
     with closing(Connection(str(chosen.redis_url))) as link:
         try:
             ahead = _ahead(link)

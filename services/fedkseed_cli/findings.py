@@ -194,6 +194,12 @@ def clock(ahead_seconds: float) -> Finding:
     return Finding(what="clock", mark="warning", found=found, advice="deadlines are the ledger's time: let NTP set both clocks")
 
 
+def no_clock() -> Finding:
+    """A clock with none beside it."""
+    found = "FEDKSEED_REDIS_URL is not set, and there is no other clock to compare with"
+    return Finding(what="clock", mark="not checked", found=found)
+
+
 def at_least(version: str, oldest: tuple[int, int]) -> bool:
     """Whether a version, such as 3.10.8, is not older than another."""
     numbers = re.match(r"(\d+)\.(\d+)", version)

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import closing
+from dataclasses import replace
 from urllib.parse import quote
 
 import pika
@@ -79,7 +80,7 @@ def test_what_is_not_set_is_not_checked_and_named(doctor):
     assert {name: finding["found"] for name, finding in found.items() if finding["mark"] == "not checked"} == {
         "broker": "FEDKSEED_AMQP_URL is not set",
         "redis": "FEDKSEED_REDIS_URL is not set",
-        "clock": "FEDKSEED_REDIS_URL is not set",
+        "clock": "FEDKSEED_REDIS_URL is not set, and there is no other clock to compare with",
         "ledger": "FEDKSEED_REDIS_URL is not set",
         "state directory": "FEDKSEED_STATE_DIR is not set",
         "base model": "FEDKSEED_BASE is not set",
@@ -241,3 +242,10 @@ def test_a_state_directory_of_somebody_else_is_found_and_a_missing_one_is_not_ma
     (tmp_path / "file").write_text("")
     code, found = doctor(STATE_DIR=tmp_path / "file" / "ann")
     assert (code, *marks(found, "state directory")) == (90, "wrong")
+
+
+def test_a_state_directory_of_another_federation_of_that_name_is_found(doctor, founded, tmp_path):
+    state = new(F, "ann", 1)
+    Disk(tmp_path / "ann").save(replace(state, replica=replace(state.replica, genesis=genesis(federation=F))))
+    code, found = doctor(FEDERATION=F, CLIENT_ID="ann", STATE_DIR=tmp_path / "ann", **founded)
+    assert (code, *marks(found, "ledger", "base model", "state directory")) == (90, "ok", "ok", "wrong")
