@@ -141,31 +141,32 @@ def queues(sight: Sight, role: str) -> Iterator[Finding]:
 
 def store(where: str, info: Mapping[str, str], appendfsync: str | None) -> Iterator[Finding]:
     """How Redis is set up; what it may not say is not known."""
-    if not info:
-        yield Finding(what="redis", mark="not known", found=f"{where}: the user may not ask INFO")
-    elif at_least(info["redis_version"], OLDEST_REDIS):
-        yield ok("redis", f"{where}: Redis {info['redis_version']}")
+    version = info.get("redis_version")
+    if version is None:
+        yield Finding(what="redis", mark="not known", found=f"{where}: it does not say its version to this user")
+    elif at_least(version, OLDEST_REDIS):
+        yield ok("redis", f"{where}: Redis {version}")
     else:
-        found = f"{where}: Redis {info['redis_version']}"
-        yield Finding(what="redis", mark="wrong", found=found, advice="install Redis 7.0 or newer")
+        yield Finding(what="redis", mark="wrong", found=f"{where}: Redis {version}", advice="install Redis 7.0 or newer")
     appendonly = {"0": "no", "1": "yes"}.get(info.get("aof_enabled", ""))
     yield _setting("appendonly", appendonly, "yes", "a ledger without it is lost when Redis ends")
     yield _setting("appendfsync", appendfsync, "always", "else what was acknowledged may be lost")
     yield _setting("maxmemory-policy", info.get("maxmemory_policy"), "noeviction", "else parts of a ledger may vanish")
-    if info:
-        yield _memory(int(info["used_memory"]), int(info["maxmemory"]), int(info["total_system_memory"]))
+    yield _memory(*(int(info.get(name, 0)) for name in ("used_memory", "maxmemory", "total_system_memory")))
 
 
 def _setting(name: str, value: str | None, needed: str, why: str) -> Finding:
     what = f"redis {name}"
     if value is None:
-        return Finding(what=what, mark="not known", found="the user may not ask")
+        return Finding(what=what, mark="not known", found="it does not say to this user")
     if value == needed:
         return ok(what, value)
     return Finding(what=what, mark="wrong", found=value, advice=f"set `{name} {needed}` in redis.conf: {why}")
 
 
 def _memory(used: int, limit: int, machine: int) -> Finding:
+    if not (limit or machine):
+        return Finding(what="redis memory", mark="not known", found="it does not say how much it may take")
     of = f"a limit of {limit >> 20} MiB" if limit else f"{machine >> 20} MiB of the machine, without a limit"
     found = f"{used >> 20} MiB used of {of}"
     if used > FULL * (limit or machine):

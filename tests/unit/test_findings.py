@@ -51,6 +51,17 @@ def test_a_redis_that_is_old_or_nearly_full_is_found():
     assert [finding.what for finding in findings.store("here", full, "always") if finding.mark == "warning"] == ["redis memory"]
 
 
+def test_what_a_hosted_redis_hides_is_not_known():
+    assert set(marks(findings.store("here", {}, None))) == {"not known"}
+    assert marks(findings.store("here", {"redis_version": "7.2.4"}, "always")) == [
+        "ok",
+        "not known",
+        "ok",
+        "not known",
+        "not known",
+    ]
+
+
 @pytest.mark.parametrize(("seconds", "mark"), [(0.2, "ok"), (-4.9, "ok"), (6.0, "warning"), (-60.0, "warning")])
 def test_a_clock_that_is_off_is_a_warning(seconds, mark):
     assert findings.clock(seconds).mark == mark
