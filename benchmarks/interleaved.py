@@ -42,7 +42,11 @@ def report(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:
         print(json.dumps({"benchmark": title, "machine": machine(), "rows": rows}, indent=1))
         return
     print(title)
-    columns = list(rows[0])
-    print("  ".join(f"{column:>16}" for column in columns))
-    for row in rows:
-        print("  ".join(f"{value:>16.3f}" if isinstance(value, float) else f"{value!s:>16}" for value in row.values()))
+    lines = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    width = max(16, *(len(cell) for line in lines for cell in line))
+    for line in lines:
+        print("  ".join(f"{cell:>{width}}" for cell in line))
+
+
+def _cell(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -28,8 +28,9 @@
     │   ├── BrokerDenied             71   it refuses the credentials, or what they may do is not enough
     │   ├── TopologyMismatch         72   it has a queue or exchange of that name, but another one
     │   └── QueueMissing             73   it has no queue of that name
-    └── LocalError                   80   a federation on this machine ended before its time
-        └── CannotStart              81   a program of it is not installed, or does not come up
+    ├── LocalError                   80   a federation on this machine ended before its time
+    │   └── CannotStart              81   a program of it is not installed, or does not come up
+    └── Unwell                       90   `fedkseed doctor` found something that must be mended
 
 A message is one line that names the setting, file, line or tensor at fault.
 """
@@ -215,3 +216,9 @@ class CannotStart(LocalError):
     """A program is not installed, or does not come up."""
 
     exit_code = 81
+
+
+class Unwell(FedkseedError):
+    """A check of `fedkseed doctor` found something that must be mended; the message names the checks."""
+
+    exit_code = 90

@@ -133,6 +133,29 @@ class DeadLetterSettings(_ServiceEnvironment):
     """The environment of `fedkseed dead`."""
 
 
+class DoctorSettings(BaseModel):
+    """What `fedkseed doctor` looks at: of the services' variables, those that name something; it skips what is not set."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    federation: Name | None = None
+    """name of the federation"""
+    amqp_url: AmqpDsn | None = None
+    """RabbitMQ: user, password, host, port and virtual host"""
+    redis_url: RedisDsn | None = None
+    """Redis, which holds the ledger"""
+    client_id: Name | None = None
+    """look as this client: at its queues and its permissions"""
+    evaluator_id: Name | None = None
+    """look as this evaluator; as an aggregator without either"""
+    base: str | None = None
+    """the base model: a Hugging Face model id or a directory"""
+    support: Path | None = None
+    """the support.safetensors of a federation that has one"""
+    state_dir: Path | None = None
+    """where the client keeps its ledger, unconfirmed updates and the log of what it sent"""
+
+
 S = TypeVar("S", bound=BaseModel)
 
 

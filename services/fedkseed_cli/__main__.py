@@ -13,6 +13,7 @@ from fedkseed.errors import FedkseedError
 from fedkseed_cli.aggregator import aggregator
 from fedkseed_cli.client import client
 from fedkseed_cli.dead import dead
+from fedkseed_cli.doctor import doctor
 from fedkseed_cli.evaluator import evaluator
 from fedkseed_cli.founding import init
 from fedkseed_cli.health import health
@@ -50,6 +51,7 @@ fedkseed.add_command(client)
 fedkseed.add_command(evaluator)
 fedkseed.add_command(health)
 fedkseed.add_command(init)
+fedkseed.add_command(doctor)
 fedkseed.add_command(status)
 fedkseed.add_command(log)
 fedkseed.add_command(snapshot)

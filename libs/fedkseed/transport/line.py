@@ -17,9 +17,11 @@ from random import Random
 from typing import Any
 from urllib.parse import urlsplit
 
-from pika import BasicProperties, SelectConnection, URLParameters  # type: ignore[import-untyped]
+from pika import BasicProperties, BlockingConnection, SelectConnection, URLParameters  # type: ignore[import-untyped]
 from pika.adapters.select_connection import IOLoop  # type: ignore[import-untyped]
+from pika.adapters.utils.connection_workflow import AMQPConnectorException  # type: ignore[import-untyped]
 from pika.exceptions import (  # type: ignore[import-untyped]
+    AMQPError,
     ChannelClosedByBroker,
     ConnectionClosedByBroker,
     ProbableAccessDeniedError,
@@ -31,7 +33,7 @@ from fedkseed.errors import BrokerDenied, BrokerError, QueueMissing, SettingErro
 from fedkseed.transport import condition
 from fedkseed.transport.condition import Blocked, Condition, Connected, Disconnected, Unblocked
 from fedkseed.transport.pauses import Pauses
-from fedkseed.transport.topology import Topology
+from fedkseed.transport.topology import NOTHING, Topology
 
 HEARTBEAT_SECONDS = 10
 CONNECT_SECONDS = 10.0  # for each stage of connecting
@@ -40,6 +42,9 @@ PERSISTENT = 2
 REFUSALS = {403, 530}  # access refused, not allowed
 PRECONDITION_FAILED = 406
 NOT_FOUND = 404
+
+CLOSED = ChannelClosedByBroker  # what the question of a visitor raises that the broker refuses
+LOST = (AMQPError, AMQPConnectorException, OSError)  # what it raises when there is no answer
 
 Channel = Any  # pika has no types
 Prepare = Callable[[Channel, Callable[[], None]], None]
@@ -66,7 +71,7 @@ class Server:
             raise SettingError(f"the URL of RabbitMQ: {error}") from error
         self._plain = self._properties(None)
 
-    def parameters(self, line: condition.Line) -> Any:
+    def parameters(self, line: str) -> Any:
         """What pika needs to know to open a line."""
         parameters = URLParameters(self._url)
         parameters.heartbeat = parameters.heartbeat or HEARTBEAT_SECONDS  # the URL may say
@@ -82,6 +87,25 @@ class Server:
 
     def _properties(self, headers: dict[str, str] | None) -> Any:
         return BasicProperties(delivery_mode=PERSISTENT, user_id=self.user, headers=headers)
+
+
+def dial(server: Server, seconds: float) -> Any:
+    """Open a connection whose calls wait for their answers: for a visitor who asks a few questions and leaves.
+
+    Args:
+        server: where to go.
+        seconds: how long a broker that reads nothing more is waited for.
+
+    Raises:
+        BrokerDenied: the broker will have nothing to do with this user.
+        BrokerError: it does not answer.
+    """
+    parameters = server.parameters("visiting")
+    parameters.blocked_connection_timeout = seconds
+    try:
+        return BlockingConnection(parameters)
+    except LOST as error:
+        raise _refusal(error, NOTHING) or BrokerError(_sentence(_root(error))) from error
 
 
 class Line:
@@ -111,7 +135,7 @@ class Line:
         self._name, self._parameters = name, server.parameters(name)
         self._pauses, self._dice, self._observe = pauses, dice, observe
         self._prepare, self._gone = prepare, gone
-        self._topology = Topology(exchanges=(), queues=(), bindings=())
+        self._topology = NOTHING
         self._up: Future[None] = Future()
         self._loop = IOLoop()
         self._thread = threading.Thread(target=self._run, name=f"rabbitmq {name}", daemon=True)
@@ -300,6 +324,12 @@ def _code(error: BaseException) -> int | None:
         return int(error.reply_code)
     told = re.match(r"ConnectionClosedByBroker: \((\d+)\)", str(error))  # pika wraps the broker's word into its guess, as text
     return int(told[1]) if told and isinstance(error, ProbableAccessDeniedError | ProbableAuthenticationError) else None
+
+
+def _root(error: BaseException) -> BaseException:
+    """What went wrong in the first place, which pika wraps several times."""
+    inside = (*error.args, getattr(error, "exception", None))
+    return next((_root(one) for one in inside if isinstance(one, BaseException)), error)
 
 
 def _sentence(error: BaseException) -> str:
