@@ -1,6 +1,7 @@
 """A federation of real processes over RabbitMQ and Redis, with a tiny random Llama."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
@@ -9,10 +10,8 @@ import pytest
 
 from fedkseed import federation as settings
 from fedkseed import model
-from fedkseed.genesis import Genesis
 from fedkseed.ledger.redis import RedisLedger
 from fedkseed_aggregator.patience import PatientLedger
-from fedkseed_client.disk import Disk
 from fedkseed_local.program import Program
 from fedkseed_local.services import service
 from tests.embedded import TOY, described, write_rows, write_toml
@@ -60,11 +59,16 @@ class Party:
         path = self.folder / name / f"{page}.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
-    def weights(self, name: str) -> str:
-        """The weights digest of the version that a client holds."""
-        state = Disk(self.folder / name).load(FEDERATION, name, 1)
-        base = model.open_base(self._base)
-        return model.rebuild_(Genesis.decode(state.replica.genesis), base, state.replica.held.coefficients)
+    def final(self, name: str) -> tuple[int, str]:
+        """The last version and its weights digest, as a participant says them."""
+        words = re.findall(r"final weights version=(\d+) weights_digest=([0-9a-f]{64})", self.services[name].log.read_text())
+        ((version, digest),) = words
+        return int(version), digest
+
+    def rebuilt(self) -> tuple[int, str]:
+        """The same of the ledger."""
+        head = self.ledger.head()
+        return head.version, model.weights_digest(head.genesis, head.coefficients, self._base)
 
 
 @pytest.fixture

@@ -131,6 +131,24 @@ def rebuild_(genesis: Genesis, base: Base, coefficients: NDArray[np.int64], thre
     return layout.weights_digest(genesis.layout, tensors)
 
 
+def weights_digest(
+    genesis: Genesis,
+    coefficients: NDArray[np.int64],
+    base: str | Path,
+    support_path: str | Path | None = None,
+    threads: int | None = None,
+) -> str:
+    """The weights digest of a version, from the base as it is on disk: two machines that agree hold the same model.
+
+    Raises:
+        BaseError: the base or support is missing or not the one of the genesis.
+        LedgerError: coefficients too large to be exact.
+    """
+    opened = open_base(base, support_path)
+    check(genesis, opened)
+    return rebuild_(genesis, opened, coefficients, threads)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Tuned:
     """A version of a federation's model, in its stored dtype."""

@@ -59,7 +59,7 @@ def verify(
     if ledger and base is None:
         raise click.UsageError("Missing option '--base'.")
     read = artifact.read(ledger) if ledger else _newest(federation, redis_url)
-    digest = None if base is None else _weights_digest(read, base, support, threads)
+    digest = base and _weights_digest(read, base, support, threads)
     if not ledger:
         click.echo(f"log             every digest is right, from version 1 to {read.version}")
     click.echo(f"state digest    {read.state.hex()}  (version {read.version})")
@@ -76,9 +76,7 @@ def _newest(federation: str | None, redis_url: str | None) -> Artifact:
 def _weights_digest(read: Artifact, base: str, support: Path | None, threads: int | None) -> str:
     from fedkseed import model
 
-    base_of_it = model.open_base(base, support)
-    model.check(read.genesis, base_of_it)
-    return model.rebuild_(read.genesis, base_of_it, read.coefficients, threads)
+    return model.weights_digest(read.genesis, read.coefficients, base, support, threads)
 
 
 @click.command()

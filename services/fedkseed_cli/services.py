@@ -16,10 +16,12 @@ import click
 
 from fedkseed import logs
 from fedkseed.endpoint import Endpoint, Health
+from fedkseed.genesis import Genesis
 from fedkseed.metrics.registry import CONTENT_TYPE
 from fedkseed.metrics.services import ServiceMetrics
 from fedkseed.metrics.transport import SocketBytes
 from fedkseed.process import Process
+from fedkseed.replica import Replica
 from fedkseed.settings import ServiceEnvironment
 from fedkseed.traffic import Traffic
 from fedkseed.transport.broker import Notice
@@ -32,6 +34,21 @@ M = TypeVar("M", bound=ServiceMetrics)
 DATA = click.option(
     "--data", "source", required=True, type=click.Path(path_type=Path), help="JSON Lines file or datasets directory."
 )
+
+
+def tell_weights(replica: Replica, base: str, support: Path | None, threads: int | None) -> None:
+    """Say which weights a participant holds in the end: every one of them must say the same.
+
+    Raises:
+        BaseError: the base or support is missing or not the one of the federation.
+    """
+    if replica.genesis is None or replica.held is None or not replica.held.round.last:
+        return
+    from fedkseed import model
+
+    genesis, held = Genesis.decode(replica.genesis), replica.held
+    digest = model.weights_digest(genesis, held.coefficients, base, support, threads)
+    logs.info("final weights", version=held.version, weights_digest=digest)
 
 
 class Frame(Generic[M, E]):
