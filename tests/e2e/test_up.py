@@ -32,7 +32,7 @@ def running(toml: Path, folder: Path, *options: str) -> Iterator[subprocess.Pope
         try:
             yield process
         finally:
-            process.kill()
+            process.terminate()  # it ends what it has started
 
 
 def children(folder: Path) -> list[str]:
