@@ -63,6 +63,7 @@ from fedkseed_local.services import service
 NAME, SIZE, STEPS, LR = "bench", 4096, 200, 3e-7
 UPDATES, BARE_UPDATES = f"fedkseed.{NAME}.updates", "bare.updates"  # exchanges, and the queues behind them
 WARM_UP = 1
+PATIENCE_SECONDS = 120.0  # for a round, after which something is broken
 
 
 def client_name(i: int) -> str:
@@ -130,12 +131,12 @@ class Office:
             addresses = (Address(exchange=exchange, key=f"update.{client_name(i)}", required=True) for i in range(len(bodies)))
             letters = [Envelope(to=to, body=body) for to, body in zip(addresses, bodies, strict=True)]
             self._broker.publish(0, letters)
-            assert self._notices.get() == Confirmed(token=0)
+            assert self._notices.get(timeout=PATIENCE_SECONDS) == Confirmed(token=0)
 
     def receipts(self, count: int) -> None:
         """Wait until the last client has so many more receipts."""
         for _ in range(count):
-            notice = self._notices.get()
+            notice = self._notices.get(timeout=PATIENCE_SECONDS)
             assert isinstance(notice, Delivery)
             self._broker.acknowledge((notice.tag,))
 
@@ -159,7 +160,7 @@ def rows(clients: int, rounds: int, runs: int) -> list[dict[str, object]]:
         expected = (WARM_UP + runs) * rounds
         made = [members.round() for _ in range(expected)]
         receipt = encode(members.receipts[-1])
-        broker = stack.enter_context(closing(RabbitBroker(Server(rabbit.url(), "benchmark"), dice=Random(0))))
+        broker = stack.enter_context(closing(RabbitBroker(Server(rabbit.url(), "benchmark"), dice=Random(0))))  # noqa: S311 - pauses are no secret
         office = Office(broker, clients)
         programs = {"ours": ours(Path(folder), rabbit, redis), "bare": rival(Path(folder), rabbit, len(receipt))}
         exchanges, parts = {"ours": UPDATES, "bare": BARE_UPDATES}, {name: batches(made, rounds) for name in programs}
@@ -195,7 +196,7 @@ def servers(folder: Path) -> Iterator[tuple[RabbitServer, RedisServer]]:
     """Both servers, for as long as they are needed."""
     for part in ("rabbit", "redis"):
         (folder / part).mkdir()
-    rabbit, redis = RabbitServer(folder / "rabbit"), RedisServer(folder / "redis")
+    rabbit, redis = RabbitServer(folder / "rabbit"), RedisServer(folder / "redis", {"auto-aof-rewrite-percentage": "0"})
     try:
         rabbit.start()
         redis.start()
