@@ -26,9 +26,10 @@ fix: .venv/ready  ## what can be repaired automatically
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: .venv/ready .cache/sentiment  ## the claims about speed
+bench: .venv/ready .cache/sentiment servers  ## the claims about speed
 	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.rebuild
+	$(BIN)/python -m benchmarks.aggregator
 
 servers:  ## RabbitMQ and Redis from Debian's packages, where they are missing; tests start nodes of their own
 	@if ! [ -x $(RABBITMQ) ] || ! command -v redis-server >/dev/null; then \

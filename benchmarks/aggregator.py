@@ -63,6 +63,7 @@ from fedkseed_local.services import service
 NAME, SIZE, STEPS, LR = "bench", 4096, 200, 3e-7
 UPDATES, BARE_UPDATES = f"fedkseed.{NAME}.updates", "bare.updates"  # exchanges, and the queues behind them
 WARM_UP = 1
+Sent = tuple[str, bytes]  # who sends an update, and the update
 PATIENCE_SECONDS = 120.0  # for a round, after which something is broken
 
 
@@ -94,13 +95,14 @@ class Clients:
         self._rng = np.random.default_rng(0)
         self.receipts: tuple[Receipt, ...] = ()  # of the last round
 
-    def round(self) -> list[bytes]:
-        """An update of each client on the newest version, encoded; they bring the next one about."""
-        updates = [self._update(client_name(i)) for i in range(self._count)]
+    def round(self) -> list[Sent]:
+        """An update of each client on the newest version, encoded, the last client's last; they bring the next one about."""
+        order = (*self._rng.permutation(self._count - 1), self._count - 1)
+        updates = [self._update(client_name(i)) for i in order]
         self._head, folded = fold(self._head, updates, time.time())
         assert len(folded.commits) == 1
         self.receipts = folded.receipts
-        return [encode(update) for update in updates]
+        return [(update.client, encode(update)) for update in updates]
 
     def _update(self, client: str) -> Update:
         return Update(
@@ -125,12 +127,11 @@ class Office:
         self._notices: SimpleQueue[Notice] = SimpleQueue()
         broker.start(topology(clients), (receipts_queue(NAME, client_name(clients - 1)),), self._notices.put)
 
-    def send(self, exchange: str, rounds: Sequence[Sequence[bytes]]) -> None:
+    def send(self, exchange: str, rounds: Sequence[Sequence[Sent]]) -> None:
         """Put updates into a queue, and wait until it has them."""
-        for bodies in rounds:
-            addresses = (Address(exchange=exchange, key=f"update.{client_name(i)}", required=True) for i in range(len(bodies)))
-            letters = [Envelope(to=to, body=body) for to, body in zip(addresses, bodies, strict=True)]
-            self._broker.publish(0, letters)
+        for sent in rounds:
+            to = {client: Address(exchange=exchange, key=f"update.{client}", required=True) for client, _ in sent}
+            self._broker.publish(0, [Envelope(to=to[client], body=body) for client, body in sent])
             assert self._notices.get(timeout=PATIENCE_SECONDS) == Confirmed(token=0)
 
     def receipts(self, count: int) -> None:
@@ -141,7 +142,7 @@ class Office:
             self._broker.acknowledge((notice.tag,))
 
 
-def turn(office: Office, program: Program, exchange: str, rounds: Sequence[Sequence[bytes]]) -> float:
+def turn(office: Office, program: Program, exchange: str, rounds: Sequence[Sequence[Sent]]) -> float:
     """The seconds that a program takes for some rounds of updates."""
     os.kill(program.pid, signal.SIGSTOP)
     office.send(exchange, rounds)
@@ -181,7 +182,7 @@ def rows(clients: int, rounds: int, runs: int) -> list[dict[str, object]]:
         return [
             {
                 "updates": updates,
-                "update bytes": len(made[0][0]),
+                "update bytes": len(made[0][0][1]),
                 "receipt bytes": len(receipt),
                 "redis bytes": (written(redis) - before) / (clients * expected),
                 "ours 1/s": updates / seconds["ours"],
@@ -239,7 +240,7 @@ def rival(folder: Path, rabbit: RabbitServer, size: int) -> Program:
     return Program(command, folder / "bare.log", {})
 
 
-def batches(made: list[list[bytes]], rounds: int) -> Iterator[list[list[bytes]]]:
+def batches(made: list[list[Sent]], rounds: int) -> Iterator[list[list[Sent]]]:
     """So many rounds at a time."""
     return (made[first : first + rounds] for first in range(0, len(made), rounds))
 

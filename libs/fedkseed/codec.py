@@ -44,16 +44,18 @@ _MESSAGES: Mapping[str, type[Any]] = {
     "evaluation": Evaluation,
 }
 _TAGS = {message: tag for tag, message in _MESSAGES.items()}
+_FIELDS = {message: fields(message) for message in _TAGS}
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _OUTCOMES = frozenset(get_args(Outcome))
 
 
 def encode(message: Message) -> bytes:
     """Write a message as one msgpack map: `v`, `t`, then its fields in their order."""
+    kind = type(message)
     double, single = msgpack.Packer(), msgpack.Packer(use_single_float=True)
-    parts = [double.pack_map_header(2 + len(fields(message)))]
-    parts += [double.pack(word) for word in ("v", SCHEMA, "t", _TAGS[type(message)])]
-    for spec in fields(message):
+    parts = [double.pack_map_header(2 + len(_FIELDS[kind]))]
+    parts += [double.pack(word) for word in ("v", SCHEMA, "t", _TAGS[kind])]
+    for spec in _FIELDS[kind]:
         value = getattr(message, spec.name)
         short = spec.metadata.get("wire") == "f32"
         parts += [double.pack(spec.name), single.pack(_single(value)) if short else double.pack(_plain(value))]
@@ -69,7 +71,7 @@ def _single(value: float) -> float:
 def _plain(value: Any) -> Any:
     """A field as msgpack knows it: a round inside a snapshot is a map of its fields."""
     if isinstance(value, Round):
-        return {spec.name: getattr(value, spec.name) for spec in fields(value)}
+        return {spec.name: getattr(value, spec.name) for spec in _FIELDS[Round]}
     return value
 
 
@@ -99,7 +101,7 @@ def decode(data: bytes) -> Message:
 def _read(message: type[Any], content: Mapping[str, Any]) -> Any:
     """Check every key of a message and build it; keys that it does not have are ignored."""
     values = {}
-    for spec in fields(message):
+    for spec in _FIELDS[message]:
         if spec.name not in content and spec.default is MISSING:
             raise DecodeError(f"{_TAGS[message]}: {spec.name} is missing")
         try:

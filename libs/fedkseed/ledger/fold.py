@@ -8,6 +8,7 @@ that changes nothing returns the very head it was given.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 import numpy as np
 
@@ -170,7 +171,7 @@ class _Batch:
             weight=sum(member.omega for member in self._members),
             importance_sums=frozen(self._importance_sums),
             importance_counts=frozen(self._importance_counts),
-            members=tuple(sorted(self._members)),
+            members=tuple(sorted(self._members, key=attrgetter(*Member.__slots__))),  # by tuples, which are quick to compare
         )
         inbox = filed(self.head.inbox, tuple(self._decided.values()))
         self._start(replace(self.head, revision=self.head.revision + 1, pending=pending, inbox=inbox))
