@@ -266,9 +266,10 @@ def pack_integers(values: NDArray[np.int64]) -> bytes:
     """
     present = values[values != 0].astype(np.int64)
     codes = (present.view(np.uint64) << np.uint64(1)) ^ (present >> 63).view(np.uint64)
-    groups = codes[:, None] >> _SHIFTS  # seven bits each, the low ones first
-    lengths = np.maximum(np.count_nonzero(groups, axis=1), 1)
-    place = np.arange(MAX_VARINT)
+    widest = -(-int(codes.max(initial=1)).bit_length() // 7)
+    groups = codes[:, None] >> _SHIFTS[:widest]  # seven bits each, the low ones first
+    lengths = np.count_nonzero(groups, axis=1)
+    place = np.arange(widest)
     more = np.where(place < lengths[:, None] - 1, 0x80, 0).astype(np.uint8)
     octets = (groups & np.uint64(0x7F)).astype(np.uint8) | more
     bitmap = np.packbits(values != 0, bitorder="little")

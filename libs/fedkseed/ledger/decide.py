@@ -82,7 +82,7 @@ def decide(head: Head, update: Update, tally: Tally | None = None) -> Fold | Ref
     base = head.window[update.base]
     if update.state != base.state[:STATE_BYTES]:
         return Refusal(outcome="mismatch", reason=f"state digest is not that of version {update.base}")
-    if not any(invited(nonce(base.state, attempt), update.client, base.participation) for attempt in range(base.attempts)):
+    if not _invited(update.client, base):
         return Refusal(outcome="uninvited", reason=f"not invited to version {update.base}")
     return _weigh(head, update, base, tally or next(tallies((update,))))
 
@@ -101,6 +101,12 @@ def _untimely(head: Head, base: int) -> Refusal | None:
     if base not in head.window:
         return Refusal(outcome="stale", reason=f"version {base} is no longer remembered")
     return None
+
+
+def _invited(client: str, base: BaseVersion) -> bool:
+    """Whether an attempt at a version invited a client; at full participation nobody need be asked."""
+    nonces = (nonce(base.state, attempt) for attempt in range(base.attempts))
+    return base.participation >= 1 or any(invited(drawn, client, base.participation) for drawn in nonces)
 
 
 def _weigh(head: Head, update: Update, base: BaseVersion, tally: Tally) -> Fold | Refusal:
