@@ -45,6 +45,7 @@ _MESSAGES: Mapping[str, type[Any]] = {
 }
 _TAGS = {message: tag for tag, message in _MESSAGES.items()}
 _FIELDS = {message: fields(message) for message in _TAGS}
+_SHORT = {message: {spec.name for spec in specs if spec.metadata.get("wire") == "f32"} for message, specs in _FIELDS.items()}
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _OUTCOMES = frozenset(get_args(Outcome))
 
@@ -52,13 +53,13 @@ _OUTCOMES = frozenset(get_args(Outcome))
 def encode(message: Message) -> bytes:
     """Write a message as one msgpack map: `v`, `t`, then its fields in their order."""
     kind = type(message)
+    content = {"v": SCHEMA, "t": _TAGS[kind]} | {spec.name: _plain(getattr(message, spec.name)) for spec in _FIELDS[kind]}
+    if not (short := _SHORT[kind]):
+        return bytes(msgpack.packb(content))
     double, single = msgpack.Packer(), msgpack.Packer(use_single_float=True)
-    parts = [double.pack_map_header(2 + len(_FIELDS[kind]))]
-    parts += [double.pack(word) for word in ("v", SCHEMA, "t", _TAGS[kind])]
-    for spec in _FIELDS[kind]:
-        value = getattr(message, spec.name)
-        short = spec.metadata.get("wire") == "f32"
-        parts += [double.pack(spec.name), single.pack(_single(value)) if short else double.pack(_plain(value))]
+    parts = [double.pack_map_header(len(content))]
+    for name, value in content.items():
+        parts += [double.pack(name), single.pack(_single(value)) if name in short else double.pack(value)]
     return b"".join(parts)
 
 
