@@ -53,7 +53,8 @@ _OUTCOMES = frozenset(get_args(Outcome))
 def encode(message: Message) -> bytes:
     """Write a message as one msgpack map: `v`, `t`, then its fields in their order."""
     kind = type(message)
-    content = {"v": SCHEMA, "t": _TAGS[kind]} | {spec.name: _plain(getattr(message, spec.name)) for spec in _FIELDS[kind]}
+    values = {spec.name: _plain(getattr(message, spec.name)) for spec in _FIELDS[kind]}
+    content: dict[str, Any] = {"v": SCHEMA, "t": _TAGS[kind], **values}
     if not (short := _SHORT[kind]):
         return bytes(msgpack.packb(content))
     double, single = msgpack.Packer(), msgpack.Packer(use_single_float=True)
