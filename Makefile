@@ -33,6 +33,7 @@ bench: .venv/ready .cache/sentiment servers  ## the claims about speed and bytes
 	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.rebuild
 	$(BIN)/python -m benchmarks.wire
+	$(BIN)/python -m benchmarks.aggregator
 
 servers:  ## RabbitMQ and Redis from Debian's packages, where they are missing; tests start nodes of their own
 	@if ! [ -x $(RABBITMQ) ] || ! command -v redis-server >/dev/null; then \

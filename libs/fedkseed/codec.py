@@ -44,6 +44,8 @@ _MESSAGES: Mapping[str, type[Any]] = {
     "evaluation": Evaluation,
 }
 _TAGS = {message: tag for tag, message in _MESSAGES.items()}
+_FIELDS = {message: fields(message) for message in _TAGS}
+_SHORT = {message: {spec.name for spec in specs if spec.metadata.get("wire") == "f32"} for message, specs in _FIELDS.items()}
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _OUTCOMES = frozenset(get_args(Outcome))
 
@@ -55,13 +57,14 @@ def kind(message: Message) -> str:
 
 def encode(message: Message) -> bytes:
     """Write a message as one msgpack map: `v`, `t`, then its fields in their order."""
+    values = {spec.name: _plain(getattr(message, spec.name)) for spec in _FIELDS[type(message)]}
+    content: dict[str, Any] = {"v": SCHEMA, "t": kind(message), **values}
+    if not (short := _SHORT[type(message)]):
+        return bytes(msgpack.packb(content))
     double, single = msgpack.Packer(), msgpack.Packer(use_single_float=True)
-    parts = [double.pack_map_header(2 + len(fields(message)))]
-    parts += [double.pack(word) for word in ("v", SCHEMA, "t", kind(message))]
-    for spec in fields(message):
-        value = getattr(message, spec.name)
-        short = spec.metadata.get("wire") == "f32"
-        parts += [double.pack(spec.name), single.pack(_single(value)) if short else double.pack(_plain(value))]
+    parts = [double.pack_map_header(len(content))]
+    for name, value in content.items():
+        parts += [double.pack(name), single.pack(_single(value)) if name in short else double.pack(value)]
     return b"".join(parts)
 
 
@@ -74,7 +77,7 @@ def _single(value: float) -> float:
 def _plain(value: Any) -> Any:
     """A field as msgpack knows it: a round inside a snapshot is a map of its fields."""
     if isinstance(value, Round):
-        return {spec.name: getattr(value, spec.name) for spec in fields(value)}
+        return {spec.name: getattr(value, spec.name) for spec in _FIELDS[Round]}
     return value
 
 
@@ -118,7 +121,7 @@ def declared_type(data: bytes) -> type[Message] | None:
 def _read(message: type[Any], content: Mapping[str, Any]) -> Any:
     """Check every key of a message and build it; keys that it does not have are ignored."""
     values = {}
-    for spec in fields(message):
+    for spec in _FIELDS[message]:
         if spec.name not in content and spec.default is MISSING:
             raise DecodeError(f"{_TAGS[message]}: {spec.name} is missing")
         try:
@@ -283,9 +286,10 @@ def pack_integers(values: NDArray[np.int64]) -> bytes:
     """
     present = values[values != 0].astype(np.int64)
     codes = (present.view(np.uint64) << np.uint64(1)) ^ (present >> 63).view(np.uint64)
-    groups = codes[:, None] >> _SHIFTS  # seven bits each, the low ones first
-    lengths = np.maximum(np.count_nonzero(groups, axis=1), 1)
-    place = np.arange(MAX_VARINT)
+    widest = -(-int(codes.max(initial=1)).bit_length() // 7)
+    groups = codes[:, None] >> _SHIFTS[:widest]  # seven bits each, the low ones first
+    lengths = np.count_nonzero(groups, axis=1)
+    place = np.arange(widest)
     more = np.where(place < lengths[:, None] - 1, 0x80, 0).astype(np.uint8)
     octets = (groups & np.uint64(0x7F)).astype(np.uint8) | more
     bitmap = np.packbits(values != 0, bitorder="little")

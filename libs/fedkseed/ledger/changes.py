@@ -71,8 +71,8 @@ def _pending(before: Head | None, after: Head) -> list[Command]:
     old = before.pending if before else nothing_pending(after.size)
     if old is new:
         return []
-    stored = set(old.members)
-    come = [member for member in new.members if member not in stored]
+    stored = {(member.client, member.base): member for member in old.members}
+    come = [m for m in new.members if (known := stored.get((m.client, m.base))) is not m and known != m]
     commands: list[Command] = []
     if len(come) + len(stored) != len(new.members) or (before and before.version != after.version):
         commands += [("DEL", name)] if old.members else []

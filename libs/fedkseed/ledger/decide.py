@@ -9,7 +9,9 @@ about bases outside the window, so that made-up bases cost no memory; a base tha
 even when a new policy allows more staleness, because the inbox no longer knows who was counted.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,7 @@ MAX_EXAMPLES = 4096  # more do not weigh more
 FULL_WEIGHT = 256  # of one example at no staleness
 MAX_CONTRIBUTION = 1 << 58  # of one update to one seed
 FIXED_POINT = 65536.0
+TOGETHER = 64  # updates tallied at once; many more bring little, and the largest would take much memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,6 +38,7 @@ class Tally:
     sums: Integers  # of round(g * 2^16)
     importance: Integers  # of round(|clip(g, +-1000)| * 2^16)
     counts: Integers  # pairs
+    bounded: bool  # every scalar is finite and at most MAX_GRADIENT; one that is not adds nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +71,8 @@ class Duplicate:
     receipt: Receipt
 
 
-def decide(head: Head, update: Update) -> Fold | Refusal | Duplicate:
-    """Decide one update against a head."""
+def decide(head: Head, update: Update, tally: Tally | None = None) -> Fold | Refusal | Duplicate:
+    """Decide one update against a head; its tally is made here unless that was done in bulk."""
     if update.federation != head.genesis.federation:
         return Refusal(outcome="mismatch", reason=f"this is federation {head.genesis.federation}")
     if receipt := head.inbox.get(update.base, {}).get(update.client):
@@ -78,9 +82,9 @@ def decide(head: Head, update: Update) -> Fold | Refusal | Duplicate:
     base = head.window[update.base]
     if update.state != base.state[:STATE_BYTES]:
         return Refusal(outcome="mismatch", reason=f"state digest is not that of version {update.base}")
-    if not any(invited(nonce(base.state, attempt), update.client, base.participation) for attempt in range(base.attempts)):
+    if not _invited(update.client, base):
         return Refusal(outcome="uninvited", reason=f"not invited to version {update.base}")
-    return _weigh(head, update, base)
+    return _weigh(head, update, base, tally or next(tallies((update,))))
 
 
 def _untimely(head: Head, base: int) -> Refusal | None:
@@ -99,42 +103,80 @@ def _untimely(head: Head, base: int) -> Refusal | None:
     return None
 
 
-def _weigh(head: Head, update: Update, base: BaseVersion) -> Fold | Refusal:
+def _invited(client: str, base: BaseVersion) -> bool:
+    """Whether an attempt at a version invited a client; at full participation nobody need be asked."""
+    nonces = (nonce(base.state, attempt) for attempt in range(base.attempts))
+    return base.participation >= 1 or any(invited(drawn, client, base.participation) for drawn in nonces)
+
+
+def _weigh(head: Head, update: Update, base: BaseVersion, tally: Tally) -> Fold | Refusal:
     """Check the values of a timely update and weigh it: omega = max(1, round(256 * s * min(n, 4096)))."""
-    if refusal := _malformed(head, update, base):
+    if refusal := _malformed(head, update, base, tally):
         return refusal
     staleness = head.version - update.base
     discount = head.discounts[staleness]
     omega = max(1, round(FULL_WEIGHT * (discount / ONE) * min(update.n, MAX_EXAMPLES)))
-    summed = tally(update)
-    if int(np.abs(summed.sums).max(initial=0)) * omega >= MAX_CONTRIBUTION:
+    if int(np.abs(tally.sums).max(initial=0)) * omega >= MAX_CONTRIBUTION:
         return Refusal(outcome="invalid", reason="the contribution to one seed is 2^58 or more")
-    return Fold(omega=omega, staleness=staleness, outcome="folded" if discount == ONE else "discounted", tally=summed)
+    return Fold(omega=omega, staleness=staleness, outcome="folded" if discount == ONE else "discounted", tally=tally)
 
 
-def _malformed(head: Head, update: Update, base: BaseVersion) -> Refusal | None:
+def _malformed(head: Head, update: Update, base: BaseVersion, tally: Tally) -> Refusal | None:
     """Judge the values of an update one by one."""
     fault = ""
     if update.n < 1:
         fault = "n is below 1"
-    elif len(update.k) != len(update.g) or len(update.k) % 2:
+    elif not _paired(update):
         fault = f"{len(update.k) / 2:g} seed indices with {len(update.g) / 2:g} scalars"
     elif len(update.k) > 2 * base.steps:
         fault = f"{len(update.k) // 2} pairs, more than {base.steps} steps"
-    elif (update.seed_indices >= head.size).any():
+    elif len(tally.seeds) and tally.seeds[-1] >= head.size:
         fault = f"a seed index is {head.size} or more"
-    elif not (np.abs(update.gradients) <= MAX_GRADIENT).all():  # also false for what is not a number
+    elif not tally.bounded:
         fault = f"a scalar is not finite or above {MAX_GRADIENT:g}"
     return Refusal(outcome="invalid", reason=fault) if fault else None
 
 
-def tally(update: Update) -> Tally:
-    """Sum the pairs of a valid update per seed."""
-    seeds, place, counts = np.unique(update.seed_indices, return_inverse=True, return_counts=True)
-    gradients = update.gradients.astype(np.float64)
-    magnitudes = np.minimum(np.abs(gradients), CLIP)
-    sums, importance = (
-        np.bincount(place, weights=np.rint(values * FIXED_POINT), minlength=len(seeds)).astype(np.int64)
-        for values in (gradients, magnitudes)
-    )
-    return Tally(seeds=seeds.astype(np.intp), sums=sums, importance=importance, counts=counts.astype(np.int64))
+def _paired(update: Update) -> bool:
+    """Whether there is a scalar for each seed index."""
+    return len(update.k) == len(update.g) and len(update.k) % 2 == 0
+
+
+def tallies(updates: Sequence[Update]) -> Iterator[Tally]:
+    """Sum the pairs of updates per seed, many updates at once; one that is not made of pairs has none."""
+    for first in range(0, len(updates), TOGETHER):
+        yield from _tallies(updates[first : first + TOGETHER])
+
+
+def _tallies(updates: Sequence[Update]) -> Iterator[Tally]:
+    paired = [update if _paired(update) else replace(update, k=b"", g=b"") for update in updates]
+    seeds = np.frombuffer(b"".join(update.k for update in paired), "<u2")
+    gradients = np.frombuffer(b"".join(update.g for update in paired), "<f2").astype(np.float64)
+    owners = np.arange(len(paired), dtype=np.min_scalar_type(len(paired)))
+    owner = np.repeat(owners, [len(update.k) // 2 for update in paired])
+    order = np.argsort(seeds, kind="stable")  # linear, as integers have 16 bits: by seed, then by update
+    order = order[np.argsort(owner[order], kind="stable")]
+    seeds, gradients, owner = seeds[order], gradients[order], owner[order]
+    first = np.ones(len(order), np.bool_)  # whether a pair is the first one of its update and seed
+    first[1:] = (seeds[1:] != seeds[:-1]) | (owner[1:] != owner[:-1])
+    starts = np.flatnonzero(first)
+    bounded = np.abs(gradients) <= MAX_GRADIENT  # false for what is not a number
+    unbounded = set(owner[~bounded].tolist())
+    gradients = np.where(bounded, gradients, 0.0)
+    sums = np.add.reduceat(_fixed(gradients), starts)
+    importance = np.add.reduceat(_fixed(np.minimum(np.abs(gradients), CLIP)), starts)
+    counts = np.diff(starts, append=len(order))
+    seeds, ends = seeds[starts].astype(np.intp), np.searchsorted(owner[starts], owners, side="right").tolist()
+    for i, (start, end) in enumerate(pairwise((0, *ends))):
+        yield Tally(
+            seeds=seeds[start:end],
+            sums=sums[start:end],
+            importance=importance[start:end],
+            counts=counts[start:end],
+            bounded=i not in unbounded,
+        )
+
+
+def _fixed(values: NDArray[np.float64]) -> Integers:
+    """In fixed point, rounded half to even."""
+    return np.rint(values * FIXED_POINT).astype(np.int64)

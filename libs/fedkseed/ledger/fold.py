@@ -8,6 +8,7 @@ that changes nothing returns the very head it was given.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from fedkseed.codec import decode, pack_integers
 from fedkseed.federation import Policy
 from fedkseed.genesis import Genesis, genesis_digest
 from fedkseed.ledger.commit import Commit
-from fedkseed.ledger.decide import Duplicate, Fold, Refusal, decide
+from fedkseed.ledger.decide import Duplicate, Fold, Refusal, Tally, decide, tallies
 from fedkseed.ledger.digest import state_digest
 from fedkseed.ledger.head import Head, Member, Pending, frozen, nothing_pending
 from fedkseed.ledger.rounds import MAX_SUM, Turn, announce_again, close_round, end, filed, opening, remembered
@@ -81,7 +82,7 @@ def fold(head: Head, updates: Sequence[Update], now: float) -> tuple[Head, Folde
         now: unix seconds, for the rounds that close on the way.
     """
     batch = _Batch(head, now)
-    receipts = tuple(batch.receive(update) for update in updates)
+    receipts = tuple(map(batch.receive, updates, tallies(updates)))
     batch.settle()
     return batch.head, Folded(
         receipts=receipts,
@@ -108,11 +109,11 @@ class _Batch:
         self._members = list(head.pending.members)
         self._decided: dict[tuple[str, str, int], Receipt] = {}  # final receipts since the head
 
-    def receive(self, update: Update) -> Receipt:
+    def receive(self, update: Update, tally: Tally) -> Receipt:
         """Decide one update, and fold it if it counts."""
         if again := self._decided.get((update.federation, update.client, update.base)):
             return again
-        match decide(self.head, update):
+        match decide(self.head, update, tally):
             case Duplicate(receipt=receipt):
                 return receipt
             case Refusal() as refusal:
@@ -133,7 +134,7 @@ class _Batch:
         importance = self._importance_sums[seeds] + counted.tally.importance
         if self._members and max(np.abs(numerators).max(initial=0), importance.max(initial=0)) > MAX_SUM:
             self._close()
-            return self.receive(update)
+            return self.receive(update, counted.tally)
         self._numerators[seeds], self._importance_sums[seeds] = numerators, importance
         self._importance_counts[seeds] += counted.tally.counts
         self._members.append(Member(client=update.client, base=update.base, omega=counted.omega, staleness=counted.staleness))
@@ -170,7 +171,7 @@ class _Batch:
             weight=sum(member.omega for member in self._members),
             importance_sums=frozen(self._importance_sums),
             importance_counts=frozen(self._importance_counts),
-            members=tuple(sorted(self._members)),
+            members=tuple(sorted(self._members, key=attrgetter(*Member.__slots__))),  # by tuples, which are quick to compare
         )
         inbox = filed(self.head.inbox, tuple(self._decided.values()))
         self._start(replace(self.head, revision=self.head.revision + 1, pending=pending, inbox=inbox))
