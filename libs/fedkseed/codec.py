@@ -9,6 +9,8 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any, get_args
 
 import msgpack  # type: ignore[import-untyped]
@@ -34,6 +36,7 @@ MAX_BYTES = 1 << 20
 MAX_PAIRS = 65536
 MAX_POOL_SIZE = 65536
 MAX_VARINT = 10  # bytes: 64 bits, seven at a time
+RECEIPTS = 1 << 12  # that are remembered as they are written
 
 _MESSAGES: Mapping[str, type[Any]] = {
     "round": Round,
@@ -45,6 +48,8 @@ _MESSAGES: Mapping[str, type[Any]] = {
 }
 _TAGS = {message: tag for tag, message in _MESSAGES.items()}
 _FIELDS = {message: fields(message) for message in _TAGS}
+_NAMES = {message: tuple(spec.name for spec in specs) for message, specs in _FIELDS.items()}
+_VALUES = {message: attrgetter(*names) for message, names in _NAMES.items()}
 _SHORT = {message: {spec.name for spec in specs if spec.metadata.get("wire") == "f32"} for message, specs in _FIELDS.items()}
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _OUTCOMES = frozenset(get_args(Outcome))
@@ -57,10 +62,20 @@ def kind(message: Message) -> str:
 
 def encode(message: Message) -> bytes:
     """Write a message as one msgpack map: `v`, `t`, then its fields in their order."""
-    values = {spec.name: _plain(getattr(message, spec.name)) for spec in _FIELDS[type(message)]}
-    content: dict[str, Any] = {"v": SCHEMA, "t": kind(message), **values}
+    return _receipt(message) if isinstance(message, Receipt) else _written(message)
+
+
+@lru_cache(RECEIPTS)
+def _receipt(receipt: Receipt) -> bytes:
+    """A receipt is filed and sent, by the thousand: it is written once."""
+    return _written(receipt)
+
+
+def _written(message: Message) -> bytes:
+    values = zip(_NAMES[type(message)], _VALUES[type(message)](message), strict=True)
+    content: dict[str, Any] = {"v": SCHEMA, "t": kind(message), **dict(values)}
     if not (short := _SHORT[type(message)]):
-        return bytes(msgpack.packb(content))
+        return bytes(msgpack.packb(content, default=_plain))
     double, single = msgpack.Packer(), msgpack.Packer(use_single_float=True)
     parts = [double.pack_map_header(len(content))]
     for name, value in content.items():
@@ -74,11 +89,9 @@ def _single(value: float) -> float:
         return float(np.float32(value))
 
 
-def _plain(value: Any) -> Any:
-    """A field as msgpack knows it: a round inside a snapshot is a map of its fields."""
-    if isinstance(value, Round):
-        return {spec.name: getattr(value, spec.name) for spec in _FIELDS[Round]}
-    return value
+def _plain(round_: Round) -> dict[str, Any]:
+    """A round inside a snapshot: a map of its fields."""
+    return dict(zip(_NAMES[Round], _VALUES[Round](round_), strict=True))
 
 
 def decode(data: bytes) -> Message:

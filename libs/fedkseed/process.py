@@ -17,7 +17,7 @@ from fedkseed.transport.broker import Broker, Delivery, Notice
 from fedkseed.transport.topology import Topology
 
 E = TypeVar("E")  # event
-BATCH = 500  # notices read together at the most
+BATCH = 1000  # notices read together at the most
 GRACE_SECONDS = 10.0  # how long a stopping process waits for confirmations
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import cache
 
 from fedkseed import logs
 from fedkseed.codec import declared_type
@@ -88,6 +89,8 @@ class Traffic:
         """Something passes."""
         with self._lock:
             match passage:
+                case Delivery():
+                    self._received(passage)
                 case Published(token=token, envelopes=envelopes):
                     for envelope in envelopes:
                         self._sent(envelope)
@@ -98,8 +101,6 @@ class Traffic:
                 case Unconfirmed(token=token):
                     self._outstanding.discard(token)
                     self._metrics.answered("unconfirmed")
-                case Delivery():
-                    self._received(passage)
                 case Acknowledged(tags=tags):
                     self._release(tags)
             self._metrics.outstanding(len(self._outstanding))
@@ -147,8 +148,7 @@ class Traffic:
         sender = delivery.key.partition(".")[2] if delivery.key.startswith("update.") else AGGREGATOR
         framed = delivered(exchange=exchange, key=delivery.key, body=size, user=sender, headers=delivery.headers)
         self._metrics.received(name(delivery.body), size, framed, again=delivery.redelivered)
-        role = topology.role(delivery.queue)
-        self._held[delivery.tag] = QUEUES.get(role, role)
+        self._held[delivery.tag] = held_in(delivery.queue)
         self._hold(self._held[delivery.tag], 1)
 
     def _release(self, tags: tuple[int, ...]) -> None:
@@ -184,6 +184,14 @@ class Traffic:
             self._blocked_since = None
 
 
+@cache
+def held_in(queue: str) -> str:
+    """What metrics call a queue that a service reads from."""
+    role = topology.role(queue)
+    return QUEUES.get(role, role)
+
+
+@cache
 def origin(queue: str) -> str:
     """The exchange that letters of a queue come from, unless they were sent to the queue itself."""
     federation, role = queue.split(".")[1:3]

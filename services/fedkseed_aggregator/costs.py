@@ -5,6 +5,7 @@ another aggregator are not known here.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from fedkseed.codec import encode
 from fedkseed.ledger.head import Member
@@ -14,6 +15,15 @@ from fedkseed.transport.topology import to_aggregator, to_all, to_client
 from fedkseed_aggregator.events import Arrival
 
 AGGREGATOR = "aggregator"  # as whom it is taken to sign
+SIZES = 1 << 14  # that are remembered
+
+
+@lru_cache(SIZES)
+def _framed(federation: str, client: str, update: int, receipt: int) -> int:
+    """An update and its receipt, with their frames."""
+    there, back = to_aggregator(federation, "update", client), to_client(federation, client)
+    sent = published(exchange=there.exchange, key=there.key, body=update, user=client, headers={})
+    return sent + delivered(exchange=back.exchange, key=back.key, body=receipt, user=AGGREGATOR, headers={})
 
 
 class Costs:
@@ -30,11 +40,7 @@ class Costs:
     def counted(self, receipt: Receipt) -> None:
         """One of them counts."""
         update = (receipt.client, receipt.base)
-        to = to_aggregator(receipt.federation, "update", receipt.client)
-        size = published(exchange=to.exchange, key=to.key, body=self._arriving[update], user=receipt.client, headers={})
-        answer = to_client(receipt.federation, receipt.client)
-        size += delivered(exchange=answer.exchange, key=answer.key, body=len(encode(receipt)), user=AGGREGATOR, headers={})
-        self._counted[update] = size
+        self._counted[update] = _framed(receipt.federation, receipt.client, self._arriving[update], len(encode(receipt)))
 
     def of_round(self, closed: Round, members: Sequence[Member]) -> list[int]:
         """Bytes for each member that is known here; `closed` is the last announcement of the round."""

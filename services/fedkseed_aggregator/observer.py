@@ -4,6 +4,7 @@ The ledger's changes say what became of updates and rounds, at the time of its s
 it has just begun or another one did it, is left out of durations rather than guessed.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from fedkseed import logs
@@ -89,8 +90,9 @@ class Observer:
         before, after, folded = change.before, change.after, change.folded
         self._metrics.ledger.transacted(change.seconds, change.attempts)
         self._decided(before, folded.receipts, change.now)
+        self._metrics.updates.decided(Counter(receipt.outcome for receipt in folded.voided))
         for receipt in folded.voided:
-            self._refused(receipt)
+            _refused(receipt)
         rounds = {round_.version: round_ for round_ in (before.round, *folded.rounds)}
         for commit in folded.commits:
             self._closed(before, commit, rounds[commit.version - 1], change)
@@ -101,28 +103,29 @@ class Observer:
 
     def _decided(self, before: Head, receipts: Sequence[Receipt], now: float) -> None:
         """Receipts of one transaction; one that is not the first of its update is a duplicate's."""
-        seen: set[tuple[str, int]] = set()
+        outcomes: Counter[str] = Counter()
+        first: dict[tuple[str, int], Receipt] = {}
         for receipt in receipts:
             update = (receipt.client, receipt.base)
-            if update in seen or before.inbox.get(receipt.base, {}).get(receipt.client) == receipt:
-                self._metrics.updates.decided("duplicate")
+            if update in first or before.inbox.get(receipt.base, {}).get(receipt.client) == receipt:
+                outcomes["duplicate"] += 1
                 continue
-            seen.add(update)
-            if receipt.weight:
-                self._counted(receipt, now)
-            else:
-                self._refused(receipt)
+            first[update] = receipt
+            outcomes[receipt.outcome] += 1
+            if not receipt.weight:
+                _refused(receipt)
+        self._metrics.updates.decided(outcomes)
+        self._counted([receipt for receipt in first.values() if receipt.weight], now)
 
-    def _counted(self, receipt: Receipt, now: float) -> None:
-        self._metrics.updates.decided(receipt.outcome)
-        opened = self._opened.get(receipt.base)
-        seconds = None if opened is None else max(0.0, now - opened)
-        self._metrics.updates.counted(staleness=receipt.staleness, weight=receipt.weight, seconds=seconds)
-        self._costs.counted(receipt)
-
-    def _refused(self, receipt: Receipt) -> None:
-        self._metrics.updates.decided(receipt.outcome)
-        logs.info("update refused", client=receipt.client, version=receipt.base, outcome=receipt.outcome, reason=receipt.reason)
+    def _counted(self, receipts: Sequence[Receipt], now: float) -> None:
+        opened = [self._opened[receipt.base] for receipt in receipts if receipt.base in self._opened]
+        self._metrics.updates.counted(
+            staleness=[receipt.staleness for receipt in receipts],
+            weights=[receipt.weight for receipt in receipts],
+            seconds=[max(0.0, now - at) for at in opened],
+        )
+        for receipt in receipts:
+            self._costs.counted(receipt)
 
     def _closed(self, before: Head, commit: Commit, closing: Round, change: Transacted) -> None:
         """A version was made: a round has closed, or an operator made it."""
@@ -220,3 +223,7 @@ class Observer:
         if head.evaluations and self._scored != (newest := max(head.evaluations)):
             self._scored = newest
             self._metrics.scores.scored(newest, head.evaluations[newest])
+
+
+def _refused(receipt: Receipt) -> None:
+    logs.info("update refused", client=receipt.client, version=receipt.base, outcome=receipt.outcome, reason=receipt.reason)

@@ -4,6 +4,7 @@ A service logs to standard error, ends in order on SIGTERM or SIGINT, and ends w
 out. A broker or ledger that does not answer is waited for. It listens on a port only where its settings say so.
 """
 
+import gc
 import logging
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,6 +32,7 @@ from fedkseed.transport.watched import WatchedBroker
 
 E = TypeVar("E")  # event
 M = TypeVar("M", bound=ServiceMetrics)
+CYCLES = 50_000  # objects made between two searches for cycles: messages make none, and there are thousands of them
 DATA = click.option(
     "--data", "source", required=True, type=click.Path(path_type=Path), help="JSON Lines file or datasets directory."
 )
@@ -106,6 +108,8 @@ class Frame(Generic[M, E]):
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.process.stop())
+        gc.freeze()
+        gc.set_threshold(CYCLES)
         with ExitStack() as ending:
             if self._listen:
                 registry = self.metrics.registry.with_process()

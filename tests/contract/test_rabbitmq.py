@@ -168,7 +168,8 @@ def test_what_an_aggregator_cannot_read_is_among_the_dead_before_it_is_acknowled
     place.until(lambda: again.bodies == [b"next"])
 
 
-def test_thousands_of_letters_are_each_delivered_confirmed_and_acknowledged(place):
+def test_thousands_of_letters_are_each_delivered_confirmed_and_acknowledged(rabbit, vhost):
+    place = at(rabbit.url(vhost), prefetch=1000)
     sender, reader = place.aggregator(), place.somebody(shared(F), updates_queue(F))
     for token in range(200):
         sender.send(UPDATES, *(token.to_bytes(2, "little") + bytes([i]) for i in range(25)), token=token)
@@ -185,3 +186,4 @@ def test_thousands_of_letters_are_each_delivered_confirmed_and_acknowledged(plac
     again = place.somebody(shared(F), updates_queue(F))
     sender.send(UPDATES, b"next")
     place.until(lambda: again.bodies == [b"next"])
+    place.close()

@@ -7,8 +7,9 @@ import pytest
 from fedkseed.ledger.redis import RedisLedger
 from fedkseed.transport.broker import Confirmed
 from fedkseed.transport.topology import last_queue, shared, to_aggregator, updates_queue
+from fedkseed_local.services import service
 from tests.ledgers import NAME
-from tests.processes import Service, until
+from tests.processes import until
 from tests.stores import fill, founded, stored
 
 
@@ -20,9 +21,9 @@ def aggregator(tmp_path, rabbit, vhost, redis_server):
         "FEDKSEED_AMQP_URL": rabbit.url(vhost),
         "FEDKSEED_REDIS_URL": redis_server.url,
     }
-    service = Service("aggregator", tmp_path, ["aggregator"], environment)
-    yield service
-    service.kill()
+    program = service(["aggregator"], tmp_path / "aggregator.log", environment)
+    yield program
+    program.kill()
 
 
 def come_to(aggregator, server, version: int) -> None:

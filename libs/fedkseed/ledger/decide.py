@@ -38,6 +38,8 @@ class Tally:
     sums: Integers  # of round(g * 2^16)
     importance: Integers  # of round(|clip(g, +-1000)| * 2^16)
     counts: Integers  # pairs
+    largest: int  # of |sums|; 0 without pairs
+    largest_importance: int
     bounded: bool  # every scalar is finite and at most MAX_GRADIENT; one that is not adds nothing
 
 
@@ -105,8 +107,10 @@ def _untimely(head: Head, base: int) -> Refusal | None:
 
 def _invited(client: str, base: BaseVersion) -> bool:
     """Whether an attempt at a version invited a client; at full participation nobody need be asked."""
+    if base.participation >= 1:
+        return True
     nonces = (nonce(base.state, attempt) for attempt in range(base.attempts))
-    return base.participation >= 1 or any(invited(drawn, client, base.participation) for drawn in nonces)
+    return any(invited(drawn, client, base.participation) for drawn in nonces)
 
 
 def _weigh(head: Head, update: Update, base: BaseVersion, tally: Tally) -> Fold | Refusal:
@@ -116,7 +120,7 @@ def _weigh(head: Head, update: Update, base: BaseVersion, tally: Tally) -> Fold 
     staleness = head.version - update.base
     discount = head.discounts[staleness]
     omega = max(1, round(FULL_WEIGHT * (discount / ONE) * min(update.n, MAX_EXAMPLES)))
-    if int(np.abs(tally.sums).max(initial=0)) * omega >= MAX_CONTRIBUTION:
+    if tally.largest * omega >= MAX_CONTRIBUTION:
         return Refusal(outcome="invalid", reason="the contribution to one seed is 2^58 or more")
     return Fold(omega=omega, staleness=staleness, outcome="folded" if discount == ONE else "discounted", tally=tally)
 
@@ -166,15 +170,25 @@ def _tallies(updates: Sequence[Update]) -> Iterator[Tally]:
     sums = np.add.reduceat(_fixed(gradients), starts)
     importance = np.add.reduceat(_fixed(np.minimum(np.abs(gradients), CLIP)), starts)
     counts = np.diff(starts, append=len(order))
-    seeds, ends = seeds[starts].astype(np.intp), np.searchsorted(owner[starts], owners, side="right").tolist()
-    for i, (start, end) in enumerate(pairwise((0, *ends))):
+    seeds, ends = seeds[starts].astype(np.intp), np.searchsorted(owner[starts], owners, side="right")
+    slices = list(pairwise((0, *ends.tolist())))
+    largest, largest_importance = (_maxima(values, slices) for values in (np.abs(sums), importance))
+    for i, (start, end) in enumerate(slices):
         yield Tally(
             seeds=seeds[start:end],
             sums=sums[start:end],
             importance=importance[start:end],
             counts=counts[start:end],
+            largest=largest[i],
+            largest_importance=largest_importance[i],
             bounded=i not in unbounded,
         )
+
+
+def _maxima(values: Integers, slices: Sequence[tuple[int, int]]) -> list[int]:
+    """The largest value of each slice, none of them negative; 0 of an empty one."""
+    maxima = np.maximum.reduceat(np.append(values, 0), [start for start, _ in slices])
+    return [0 if start == end else value for (start, end), value in zip(slices, maxima.tolist(), strict=True)]
 
 
 def _fixed(values: NDArray[np.float64]) -> Integers:

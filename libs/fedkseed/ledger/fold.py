@@ -18,7 +18,7 @@ from fedkseed.genesis import Genesis, genesis_digest
 from fedkseed.ledger.commit import Commit
 from fedkseed.ledger.decide import Duplicate, Fold, Refusal, Tally, decide, tallies
 from fedkseed.ledger.digest import state_digest
-from fedkseed.ledger.head import Head, Member, Pending, frozen, nothing_pending
+from fedkseed.ledger.head import Head, Integers, Member, Pending, frozen, nothing_pending
 from fedkseed.ledger.rounds import MAX_SUM, Turn, announce_again, close_round, end, filed, opening, remembered
 from fedkseed.ledger.staleness import table
 from fedkseed.messages import STATE_BYTES, Evaluation, Outcome, Receipt, Round, Snapshot, Update
@@ -103,9 +103,7 @@ class _Batch:
     def _start(self, head: Head) -> None:
         """Continue from a head."""
         self.head = head
-        self._numerators = head.pending.numerators.copy()
-        self._importance_sums = head.pending.importance_sums.copy()
-        self._importance_counts = head.pending.importance_counts.copy()
+        self._sums = _Sums(head.pending)
         self._members = list(head.pending.members)
         self._decided: dict[tuple[str, str, int], Receipt] = {}  # final receipts since the head
 
@@ -129,14 +127,10 @@ class _Batch:
 
     def _fold(self, update: Update, counted: Fold) -> Receipt:
         """Add an update to the sums; where one could pass 2^62 the round closes first, where the cohort is full after."""
-        seeds = counted.tally.seeds
-        numerators = self._numerators[seeds] + counted.omega * counted.tally.sums
-        importance = self._importance_sums[seeds] + counted.tally.importance
-        if self._members and max(np.abs(numerators).max(initial=0), importance.max(initial=0)) > MAX_SUM:
+        if self._members and not self._sums.fits(counted):
             self._close()
             return self.receive(update, counted.tally)
-        self._numerators[seeds], self._importance_sums[seeds] = numerators, importance
-        self._importance_counts[seeds] += counted.tally.counts
+        self._sums.add(counted)
         self._members.append(Member(client=update.client, base=update.base, omega=counted.omega, staleness=counted.staleness))
         receipt = self._receipt(update, counted.outcome, counted.omega, "")
         self._decided[update.federation, update.client, update.base] = receipt
@@ -166,15 +160,63 @@ class _Batch:
         """Make a head of what was decided since the last one."""
         if not self._decided:
             return
+        numerators, importance_sums, importance_counts = self._sums.vectors()
         pending = Pending(
-            numerators=frozen(self._numerators),
+            numerators=frozen(numerators),
             weight=sum(member.omega for member in self._members),
-            importance_sums=frozen(self._importance_sums),
-            importance_counts=frozen(self._importance_counts),
+            importance_sums=frozen(importance_sums),
+            importance_counts=frozen(importance_counts),
             members=tuple(sorted(self._members, key=attrgetter(*Member.__slots__))),  # by tuples, which are quick to compare
         )
         inbox = filed(self.head.inbox, tuple(self._decided.values()))
         self._start(replace(self.head, revision=self.head.revision + 1, pending=pending, inbox=inbox))
+
+
+class _Sums:
+    """The pending sums of a round, while updates are added: kept apart, and added up together when somebody asks.
+
+    A bound of all sums says almost always that none of them passes 2^62; where it does not, they are looked at.
+    """
+
+    def __init__(self, pending: Pending) -> None:
+        self._numerators, self._importance_sums = pending.numerators.copy(), pending.importance_sums.copy()
+        self._importance_counts = pending.importance_counts.copy()
+        self._apart: list[Fold] = []
+        self._bound = self._largest()
+
+    def fits(self, counted: Fold) -> bool:
+        """Whether no sum would pass 2^62."""
+        if self._bound + _most(counted) <= MAX_SUM:
+            return True
+        numerators, importance_sums, _ = self.vectors()
+        tally = counted.tally
+        numerator = np.abs(numerators[tally.seeds] + counted.omega * tally.sums).max(initial=0)
+        return bool(max(numerator, (importance_sums[tally.seeds] + tally.importance).max(initial=0)) <= MAX_SUM)
+
+    def add(self, counted: Fold) -> None:
+        """Add an update."""
+        self._apart.append(counted)
+        self._bound += _most(counted)
+
+    def vectors(self) -> tuple[Integers, Integers, Integers]:
+        """Numerators, sums and counts of the importance: int64[K] each."""
+        if self._apart:
+            tallies = [counted.tally for counted in self._apart]
+            seeds = np.concatenate([tally.seeds for tally in tallies])
+            weighted = np.concatenate([counted.omega * counted.tally.sums for counted in self._apart])
+            np.add.at(self._numerators, seeds, weighted)
+            np.add.at(self._importance_sums, seeds, np.concatenate([tally.importance for tally in tallies]))
+            np.add.at(self._importance_counts, seeds, np.concatenate([tally.counts for tally in tallies]))
+            self._apart, self._bound = [], self._largest()
+        return self._numerators, self._importance_sums, self._importance_counts
+
+    def _largest(self) -> int:
+        return int(max(np.abs(self._numerators).max(), self._importance_sums.max()))
+
+
+def _most(counted: Fold) -> int:
+    """What an update adds to any sum at the most."""
+    return max(counted.omega * counted.tally.largest, counted.tally.largest_importance)
 
 
 def close(head: Head, version: int, attempt: int, now: float) -> tuple[Head, Folded]:
@@ -240,8 +282,9 @@ def untold(head: Head) -> tuple[Receipt, ...]:
     known = head.announced or (-1, 0)
     if (head.version, head.round.attempt) <= known:
         return ()
-    kept = (receipt for _, receipts in sorted(head.inbox.items()) for _, receipt in sorted(receipts.items()))
-    return tuple(receipt for receipt in kept if receipt.outcome == "voided" and receipt.version >= known[0])
+    kept = (receipt for receipts in head.inbox.values() for receipt in receipts.values())
+    voided = (receipt for receipt in kept if receipt.outcome == "voided" and receipt.version >= known[0])
+    return tuple(sorted(voided, key=attrgetter("base", "client")))
 
 
 def snapshot(head: Head) -> Snapshot:

@@ -1,7 +1,7 @@
 """Metrics of an aggregator: updates, rounds, the ledger and where it stands."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import get_args
 
 from fedkseed.messages import Outcome
@@ -22,9 +22,9 @@ class UpdateMetrics:
         self._outcomes = registry.counter(
             "updates_total", "Updates by outcome; a duplicate was decided before.", outcome=(*OUTCOMES, "duplicate")
         )
-        self._staleness = registry.histogram("update_staleness_versions", "Staleness of the updates that count.", STALENESS)
-        self._weights = registry.histogram("update_weight", "Weight (omega) of the updates that count.", WEIGHTS)
-        self._latency = registry.histogram(
+        self._staleness = registry.spread("update_staleness_versions", "Staleness of the updates that count.", STALENESS)
+        self._weights = registry.spread("update_weight", "Weight (omega) of the updates that count.", WEIGHTS)
+        self._latency = registry.spread(
             "update_latency_seconds", "From the opening of the round an update answers to its fold.", LONG_SECONDS
         )
         self._batch = registry.histogram("update_batch_size", "Updates decided in one transaction.", BATCHES)
@@ -33,16 +33,16 @@ class UpdateMetrics:
         """So many updates are decided together."""
         self._batch.observe(updates)
 
-    def decided(self, outcome: str) -> None:
-        """An update has an outcome, or a second one: voided."""
-        self._outcomes.labels(outcome).inc()
+    def decided(self, outcomes: Mapping[str, int]) -> None:
+        """So many updates have an outcome, or a second one: voided."""
+        for outcome, updates in outcomes.items():
+            self._outcomes.labels(outcome).inc(updates)
 
-    def counted(self, *, staleness: int, weight: int, seconds: float | None) -> None:
-        """An update counts, so long after its round was opened, where that is known."""
+    def counted(self, *, staleness: Sequence[int], weights: Sequence[int], seconds: Sequence[float]) -> None:
+        """Updates count, so long after their round was opened, where that is known."""
         self._staleness.observe(staleness)
-        self._weights.observe(weight)
-        if seconds is not None:
-            self._latency.observe(seconds)
+        self._weights.observe(weights)
+        self._latency.observe(seconds)
 
 
 class RoundMetrics:
@@ -60,7 +60,7 @@ class RoundMetrics:
             part=PARTS,
         )
         self._members = registry.gauge("last_round_members", "Updates of the last closed round.")
-        self._bytes = registry.histogram(
+        self._bytes = registry.spread(
             "round_client_bytes",
             "Bytes of a closed round for each of its clients: announcement, update, receipt, framed.",
             BYTES,
@@ -89,8 +89,7 @@ class RoundMetrics:
 
     def cost(self, sizes: Sequence[int]) -> None:
         """A closed round took so many bytes of each client; there is at least one."""
-        for size in sizes:
-            self._bytes.observe(size)
+        self._bytes.observe(sizes)
         for statistic, value in zip(STATISTICS, (min(sizes), sum(sizes) / len(sizes), max(sizes)), strict=True):
             self._last_bytes.labels(statistic).set(value)
 

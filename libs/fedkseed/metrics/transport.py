@@ -1,6 +1,7 @@
 """Metrics of a connection to the broker: what passes, what waits, what is wrong."""
 
 from collections.abc import Callable, Mapping
+from itertools import product
 
 from fedkseed.metrics.registry import Registry
 
@@ -14,6 +15,11 @@ REASONS = ("size", "format", "schema", "type", "content", "sender", "misplaced")
 SocketBytes = Mapping[tuple[str, ...], float]  # bytes by (line, direction)
 
 
+def _zeros(*labels: tuple[str, ...]) -> dict[tuple[str, ...], float]:
+    """A number for each combination of labels."""
+    return dict.fromkeys(product(*labels), 0.0)
+
+
 class TransportMetrics:
     """Of every service.
 
@@ -24,11 +30,19 @@ class TransportMetrics:
 
     def __init__(self, registry: Registry, traffic: Callable[[], SocketBytes] = dict) -> None:
         both = {"direction": DIRECTIONS, "message": MESSAGES}
-        self._messages = registry.counter("messages_total", "Messages handed to the broker, or delivered by it.", **both)
-        self._bytes = registry.counter("message_bytes_total", "Bytes of these messages, as they are encoded.", **both)
-        self._framed = registry.counter(
+        # Messages pass by the thousand: what is said of each is kept in plain dictionaries, read when the metrics are.
+        self._messages, self._bytes, self._framed = (_zeros(DIRECTIONS, MESSAGES) for _ in range(3))
+        self._held, self._unconfirmed = _zeros(QUEUES), _zeros()
+        registry.counted_elsewhere(
+            "messages_total", "Messages handed to the broker, or delivered by it.", lambda: self._messages, **both
+        )
+        registry.counted_elsewhere(
+            "message_bytes_total", "Bytes of these messages, as they are encoded.", lambda: self._bytes, **both
+        )
+        registry.counted_elsewhere(
             "message_framed_bytes_total",
             "Bytes of these messages with AMQP's frames, properties, and one confirmation or acknowledgement each.",
+            lambda: self._framed,
             **both,
         )
         registry.counted_elsewhere(
@@ -44,8 +58,12 @@ class TransportMetrics:
             "Deliveries that are no message: dead letters at the aggregator, else dropped.",
             reason=REASONS,
         )
-        self._held = registry.gauge("deliveries_held", "Deliveries that are not acknowledged yet.", queue=QUEUES)
-        self._unconfirmed = registry.gauge("publications_unconfirmed", "Publications that the broker has not answered.")
+        registry.kept_elsewhere(
+            "deliveries_held", "Deliveries that are not acknowledged yet.", lambda: self._held, queue=QUEUES
+        )
+        registry.kept_elsewhere(
+            "publications_unconfirmed", "Publications that the broker has not answered.", lambda: self._unconfirmed
+        )
         self._answered = registry.counter(
             "publications_total", "Publications by answer; unconfirmed ones are repeated.", answer=("confirmed", "unconfirmed")
         )
@@ -68,7 +86,8 @@ class TransportMetrics:
     def received(self, message: str, body: int, framed: int, *, again: bool) -> None:
         """A message was delivered, perhaps again."""
         self._passed("received", message, body, framed)
-        self._redelivered.labels(message).inc(again)
+        if again:
+            self._redelivered.labels(message).inc()
 
     def unreadable(self, reason: str) -> None:
         """A delivery was no message."""
@@ -76,11 +95,11 @@ class TransportMetrics:
 
     def held(self, queue: str, deliveries: int) -> None:
         """So many deliveries of a queue are not acknowledged."""
-        self._held.labels(queue).set(deliveries)
+        self._held[queue,] = deliveries
 
     def outstanding(self, publications: int) -> None:
         """So many publications are not answered."""
-        self._unconfirmed.set(publications)
+        self._unconfirmed[()] = publications
 
     def answered(self, answer: str) -> None:
         """A publication was answered."""
@@ -114,9 +133,10 @@ class TransportMetrics:
         self._refused.inc()
 
     def _passed(self, direction: str, message: str, body: int, framed: int) -> None:
-        self._messages.labels(direction, message).inc()
-        self._bytes.labels(direction, message).inc(body)
-        self._framed.labels(direction, message).inc(framed)
+        passing = direction, message
+        self._messages[passing] += 1
+        self._bytes[passing] += body
+        self._framed[passing] += framed
 
 
 class BacklogMetrics:

@@ -5,30 +5,51 @@ connection's own count: answers that stand for several letters, and a user that 
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 FRAME = 8  # type, channel, size, end mark
 METHOD = 4  # class and method
 ANSWER = FRAME + METHOD + 8 + 1  # a confirmation or an acknowledgement: number, multiple
 BODY = 131072 - FRAME  # of one frame, as brokers allow without being told otherwise
+ADDRESSES = 1 << 14  # whose frames are remembered
 
 
 def published(*, exchange: str, key: str, body: int, user: str, headers: Mapping[str, str]) -> int:
     """Bytes of a letter that is published, and of its confirmation."""
-    method = METHOD + 2 + _short(exchange) + _short(key) + 1  # a reserved number; mandatory and immediate
-    return FRAME + method + _content(body, user, headers) + ANSWER
+    return _published(exchange, key, user) + _body(body) + (_table(headers) if headers else 0)
 
 
 def delivered(*, exchange: str, key: str, body: int, user: str, headers: Mapping[str, str]) -> int:
     """Bytes of a letter that is delivered, and of its acknowledgement."""
+    return _delivered(exchange, key, user) + _body(body) + (_table(headers) if headers else 0)
+
+
+@lru_cache(ADDRESSES)
+def _published(exchange: str, key: str, user: str) -> int:
+    """The frames of method and properties, and the answer."""
+    method = METHOD + 2 + _short(exchange) + _short(key) + 1  # a reserved number; mandatory and immediate
+    return FRAME + method + _properties(user) + ANSWER
+
+
+@lru_cache(ADDRESSES)
+def _delivered(exchange: str, key: str, user: str) -> int:
+    """The same the other way."""
     method = METHOD + _short("1") + 8 + 1 + _short(exchange) + _short(key)  # consumer; number, redelivered
-    return FRAME + method + _content(body, user, headers) + ANSWER
+    return FRAME + method + _properties(user) + ANSWER
 
 
-def _content(body: int, user: str, headers: Mapping[str, str]) -> int:
-    """The frame of the properties, and those of the body."""
-    table = 4 + sum(_short(name) + 1 + 4 + len(value.encode()) for name, value in headers.items()) if headers else 0
-    properties = 2 + table + 1 + _short(user)  # flags; persistent
-    return FRAME + METHOD + 8 + properties + body + FRAME * -(-body // BODY)
+def _properties(user: str) -> int:
+    """The frame of the properties, without headers."""
+    return FRAME + METHOD + 8 + 2 + 1 + _short(user)  # size of the body; flags; persistent
+
+
+def _table(headers: Mapping[str, str]) -> int:
+    return 4 + sum(_short(name) + 1 + 4 + len(value.encode()) for name, value in headers.items())
+
+
+def _body(size: int) -> int:
+    """The frames of the body."""
+    return size + FRAME * -(-size // BODY)
 
 
 def _short(text: str) -> int:

@@ -25,7 +25,7 @@ from fedkseed.transport.tags import Tags
 from fedkseed.transport.topology import NOTHING, Topology
 from fedkseed.transport.words import delivery, text
 
-PREFETCH = 1000
+PREFETCH = 3000  # a micro-batch that is decided, one that is answered, one that comes
 MOST = 65535  # letters that a consumer can hold
 QUIET_SECONDS = 0.3  # without a letter, after which a queue that has no more is believed
 LOOK_SECONDS = 10.0  # between two looks at how long queues are
@@ -134,12 +134,13 @@ class Publisher:
         if self._channel is None:
             self._owed[token] = None
             return
-        for envelope in envelopes:
-            to = envelope.to
-            if to.required:
-                self._required.add(to.exchange)
-            properties = self._server.properties(envelope.headers)
-            self._channel.basic_publish(to.exchange, to.key, envelope.body, properties, mandatory=True)
+        with self._channel.connection.together():
+            for envelope in envelopes:
+                to = envelope.to
+                if to.required:
+                    self._required.add(to.exchange)
+                properties = self._server.properties(envelope.headers)
+                self._channel.basic_publish(to.exchange, to.key, envelope.body, properties, mandatory=True)
         if envelopes:
             self._confirms.publish(token, len(envelopes))
         else:

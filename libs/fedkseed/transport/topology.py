@@ -8,6 +8,7 @@ Every limit of a queue is stated, because what RabbitMQ does without one differs
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 ROUND_KEY = "round"
@@ -189,6 +190,7 @@ def to_mailbox(federation: str, participant: str) -> Address:
     return Address(exchange="", key=mailbox_queue(federation, participant))
 
 
+@lru_cache(1 << 14)
 def to_client(federation: str, client: str) -> Address:
     """Where the receipts of a client go."""
     return Address(exchange=_name(federation, "receipts"), key=client)
