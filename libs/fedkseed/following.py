@@ -33,7 +33,7 @@ class Following:
         before, self._known = self._known, replica
         if replica.mismatches > before.mismatches:
             self._metrics.mismatched()
-            logs.warning("the ledger's copy is discarded: its digest is wrong", version=before.held and before.held.version)
+            logs.warning("copy discarded", version=before.held and before.held.version)
         if replica.held is not before.held:
             self._show()
             if replica.held and (before.held is None or replica.held.version != before.held.version):

@@ -28,11 +28,16 @@ class _Environment(BaseModel):
     """name of the federation"""
 
 
-class ServiceEnvironment(_Environment):
+class _ServiceEnvironment(_Environment):
     """Base of those that exchange messages."""
 
     amqp_url: AmqpDsn = AmqpDsn("amqp://guest:guest@127.0.0.1:5672/%2F")
     """RabbitMQ: user, password, host, port and virtual host"""
+
+
+class ServiceEnvironment(_ServiceEnvironment):
+    """Base of those that serve until they are asked to end."""
+
     metrics_listen: Listen | None = None
     """HOST:PORT where `/metrics`, `/healthz` and `/readyz` are answered; nobody listens without it"""
     log: Literal["text", "json"] = "text"

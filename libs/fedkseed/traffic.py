@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from fedkseed import logs
 from fedkseed.codec import kind
 from fedkseed.messages import Evaluation, Message, Receipt, Round, Snapshot, SnapshotRequest, Update
-from fedkseed.metrics.transport import REASONS, TransportMetrics
+from fedkseed.metrics.transport import LINES, REASONS, TransportMetrics
 from fedkseed.transport import topology
 from fedkseed.transport.broker import Confirmed, Delivery, Envelope, Unconfirmed
 from fedkseed.transport.condition import (
@@ -82,7 +82,7 @@ class Traffic:
 
     def missing(self) -> list[str]:
         """What must be up before the service can work, and is not."""
-        return [f"the {line} line to the broker is down" for line in ("publishing", "consuming") if line not in self._up]
+        return [f"the {line} line to the broker is down" for line in LINES if line not in self._up]
 
     def passed(self, passage: Passage) -> None:
         """Something passes."""
@@ -109,9 +109,7 @@ class Traffic:
         with self._lock:
             match condition:
                 case Connected(line=line):
-                    self._up.add(line)
-                    self._reached = True
-                    self._metrics.connected(line)
+                    self._connected(line)
                     logs.info("connected", line=line)
                 case Disconnected(line=line, reason=reason, again_seconds=again_seconds):
                     self._disconnected(line)
@@ -161,13 +159,21 @@ class Traffic:
         self._holding[queue] += more
         self._metrics.held(queue, self._holding[queue])
 
+    def _connected(self, line: Line) -> None:
+        """Only of the lines that stay is it shown whether they are up."""
+        if line in LINES:
+            self._up.add(line)
+            self._reached = True
+            self._metrics.connected(line)
+
     def _disconnected(self, line: Line) -> None:
         """What was held is delivered again, and nobody is blocked."""
-        self._up.discard(line)
-        self._metrics.disconnected(line)
+        if line in LINES:
+            self._up.discard(line)
+            self._metrics.disconnected(line)
         if line == "consuming":
             self._release(tuple(self._held))
-        else:
+        if line == "publishing":
             self._unblock()
         if not self._reached:
             self._waiting()

@@ -51,4 +51,4 @@ def aggregator() -> None:
         return Ticked()
 
     process.later(TICK_SECONDS, tick)
-    frame.run(reactor.feed, Started(), shared(name), shell.queues(name))
+    frame.serve(lambda: process.run(reactor.feed, Started(), shared(name), shell.queues(name)))

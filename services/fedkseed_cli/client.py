@@ -59,4 +59,4 @@ def client(source: Path) -> None:
     )
     reactor = Reactor(state, machine.step, edge.carry_out, lambda happening: observer.see(happening, reactor.state))
     topology, queues = shared(name) | personal(name, who), shell.queues(name, who)
-    frame.run(reactor.feed, Started(), topology, queues)
+    frame.serve(lambda: process.run(reactor.feed, Started(), topology, queues))

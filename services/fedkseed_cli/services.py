@@ -25,7 +25,6 @@ from fedkseed.traffic import Traffic
 from fedkseed.transport.broker import Notice
 from fedkseed.transport.line import Server
 from fedkseed.transport.rabbitmq import RabbitBroker
-from fedkseed.transport.topology import Topology
 from fedkseed.transport.watched import WatchedBroker
 
 E = TypeVar("E")  # event
@@ -79,8 +78,8 @@ class Frame(Generic[M, E]):
         logs.set_up(chosen.log, federation=chosen.federation, service=self.metrics.service, name=who)
         logging.getLogger("pika").setLevel(logging.CRITICAL)  # what it says is said by our own conditions
 
-    def run(self, feed: Callable[[E], None], first: E, topology: Topology, queues: Sequence[str]) -> None:
-        """Run until a signal asks to end, or training is over.
+    def serve(self, run: Callable[[], None]) -> None:
+        """Run, in sight of whoever may look; a signal asks the process to stop.
 
         Raises:
             SettingError: nobody can listen where the settings say so.
@@ -93,4 +92,4 @@ class Frame(Generic[M, E]):
                 registry = self.metrics.registry.with_process()
                 endpoint = Endpoint(self._listen, self.health, lambda: (CONTENT_TYPE, registry.text()))
                 ending.callback(endpoint.close)
-            self.process.run(feed, first, topology, queues)
+            run()

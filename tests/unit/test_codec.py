@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedkseed.codec import MAX_BYTES, decode, encode, pack_integers, unpack_integers
+from fedkseed.codec import MAX_BYTES, decode, encode, kind, pack_integers, unpack_integers
 from fedkseed.errors import DecodeError
 from fedkseed.messages import Evaluation, Receipt, Round, Snapshot, SnapshotRequest, Update
 
@@ -385,3 +385,21 @@ def test_a_vector_of_the_largest_pool_fits_into_a_message():
 
 def test_the_example_of_a_vector_in_the_documentation_holds():
     assert pack_integers(np.array([0, -3, 0, 0, 0, 0, 0, 0, 300])).hex(" ") == "02 01 05 d8 04"
+
+
+@given(messages)
+def test_the_kind_of_a_message_is_known_without_reading_it(message):
+    assert kind(encode(message)) is type(message)
+    assert kind(msgpack.packb(dict(reversed(as_map(message).items())))) is type(message)
+
+
+@given(st.binary(max_size=200))
+def test_arbitrary_bytes_have_the_kind_that_they_are_read_as(data):
+    found = kind(data)
+    with suppress(DecodeError):
+        assert isinstance(decode(data), found)
+
+
+@pytest.mark.parametrize("content", [{}, {"t": 1}, {"t": []}, {"t": "other"}, [1, 2], 7])
+def test_what_names_no_message_has_no_kind(content):
+    assert kind(msgpack.packb(content)) is None

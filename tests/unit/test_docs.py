@@ -103,10 +103,15 @@ def _expected(setting: Field) -> object:
             return value
 
 
+def test_every_message_of_the_log_is_listed():
+    sources = [path.read_text(encoding="utf-8") for folder in ("libs", "services") for path in (ROOT / folder).rglob("*.py")]
+    said = {message for text in sources for message in re.findall(r'logs\.(?:info|warning)\(\s*"([^"]+)"', text)}
+    listed = {message for _, messages in tables("operating.md")["Logs"] for message in re.findall(r"`([^`]+)`", messages)}
+    assert said == listed
+
+
 def test_every_environment_is_described_and_no_other():
-    public = {kind for name, kind in vars(settings).items() if name.endswith("Settings") and issubclass(kind, BaseModel)} - {
-        settings.ServiceSettings
-    }
+    public = {kind for name, kind in vars(settings).items() if name.endswith("Settings") and issubclass(kind, BaseModel)}
     assert set(ENVIRONMENTS.values()) == public
     assert tables("environment.md").keys() == ENVIRONMENTS.keys()
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedkseed.errors import DecodeError
-from fedkseed.pool.importance import levels, pack, probabilities, unpack
+from fedkseed.pool.importance import levels, pack, probabilities, spread, unpack
 
 statistics = st.lists(st.tuples(st.integers(0, 1 << 45), st.integers(0, 1 << 20)), min_size=1, max_size=20)
 nibbles = st.lists(st.integers(0, 15), min_size=1, max_size=21)
@@ -60,3 +60,24 @@ def test_the_example_of_the_documentation_holds():
     q = unpack(bytes.fromhex("0f07"), 3)
     assert q.tolist() == [15, 0, 7]
     assert probabilities(q).tolist() == pytest.approx([0.5116, 0.1882, 0.3001], abs=1e-4)
+
+
+def test_without_levels_seeds_are_spread_as_far_as_can_be():
+    told = spread(None, 200)
+    assert math.isclose(told.entropy, math.log(200))
+    assert math.isclose(told.ratio, 1)
+    assert math.isclose(told.top, 2 / 200)
+
+
+@given(nibbles)
+def test_the_spread_is_that_of_the_probabilities(q):
+    p = probabilities(np.array(q, np.uint8))
+    told = spread(pack(np.array(q, np.uint8)), len(q))
+    assert math.isclose(told.entropy, -sum(each * math.log(each) for each in p), abs_tol=1e-12)
+    assert 0 < told.ratio <= 1 + 1e-12
+    assert math.isclose(told.top, max(p))
+
+
+def test_the_spread_of_levels_for_other_seeds_is_refused():
+    with pytest.raises(DecodeError):
+        spread(b"\x00", 200)

@@ -120,3 +120,16 @@ def test_a_process_that_still_waits_for_its_broker_can_be_stopped():
     wire.start = waiting
     process.run(fed.append, "begin", NOTHING, ())
     assert fed == []
+
+
+def test_a_loop_answers_whoever_asks_while_it_turns():
+    answers = []
+    process = Process(Wire(), lambda _: ())
+
+    def ask():
+        answers.append(process.answers(60.0))
+        process.stop()
+
+    assert not process.answers(0.0), "nobody is there yet"
+    process.run(lambda _: threading.Thread(target=ask).start(), "begin", NOTHING, ())
+    assert answers == [True]

@@ -3,7 +3,7 @@
 import pytest
 
 from fedkseed.errors import SettingError
-from fedkseed.settings import AggregatorSettings, ClientSettings, EvaluatorSettings, read
+from fedkseed.settings import AggregatorSettings, ClientSettings, EvaluatorSettings, HealthSettings, read
 
 CLIENT = {"FEDKSEED_FEDERATION": "toy", "FEDKSEED_CLIENT_ID": "ann", "FEDKSEED_BASE": "base"}
 
@@ -18,6 +18,11 @@ def test_an_evaluator_reads_its_plan():
     assert (chosen.plan.every, chosen.plan.examples, chosen.plan.rouge_examples) == (5, 10, 0)
 
 
+def test_nobody_listens_unless_somebody_says_so():
+    assert read(ClientSettings, CLIENT).metrics_listen is None
+    assert read(ClientSettings, CLIENT | {"FEDKSEED_METRICS_LISTEN": "[::1]:9000"}).metrics_listen == "[::1]:9000"
+
+
 @pytest.mark.parametrize(
     ("kind", "change", "said"),
     [
@@ -28,6 +33,9 @@ def test_an_evaluator_reads_its_plan():
         (ClientSettings, {"FEDKSEED_THREADS": "0"}, "FEDKSEED_THREADS"),
         (ClientSettings, {"FEDKSEED_HOURS": "20"}, "FEDKSEED_HOURS"),
         (ClientSettings, {"FEDKSEED_HOURS": "25-3"}, "FEDKSEED_HOURS"),
+        (ClientSettings, {"FEDKSEED_METRICS_LISTEN": "9000"}, "FEDKSEED_METRICS_LISTEN: string should match"),
+        (ClientSettings, {"FEDKSEED_LOG": "xml"}, "FEDKSEED_LOG: input should be 'text' or 'json'"),
+        (HealthSettings, {}, "FEDKSEED_METRICS_LISTEN: field required"),
         (ClientSettings, {"FEDKSEED_BASE": None}, "FEDKSEED_BASE"),
     ],
 )
