@@ -6,6 +6,7 @@ from deploy.grafana.promql import AGGREGATORS, BRIEF, Job
 
 A = Job(name=AGGREGATORS.name, chosen=True)
 AGGREGATOR, EVERY = "metrics.md#aggregator", "metrics.md#every-service"
+HELD = A("fedkseed_deliveries_held", 'queue=~"updates|snapshots|evaluations"')
 UP = {"0": ("down", BAD), "1": ("up", GOOD)}
 
 STANDING = Row(
@@ -171,7 +172,7 @@ WAITING = Row(
             meaning="Handed to an aggregator and under way: bounded by its prefetch.",
             see=EVERY,
             unit="none",
-            queries=(Query(expr=f"sum by (queue) ({A('fedkseed_deliveries_held')}) > 0", legend="{{queue}}"),),
+            queries=(Query(expr=f"sum by (queue) ({HELD})", legend="{{queue}}"),),
             kind="steps",
             low=0,
         ),
