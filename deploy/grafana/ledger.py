@@ -196,11 +196,12 @@ CONNECTION = Row(
     panels=(
         Panel(
             title="Connections",
-            meaning="Times in the window that a connection came up, and was lost or could not be made.",
+            meaning="Connections of each aggregator that are up: two when all is well. And how often one was lost in the "
+            "window, or could not be made.",
             see="operating.md#fedkseedconnectionflapping",
             unit="none",
             queries=(
-                Query(expr=A.increase("fedkseed_connects_total", by="instance"), legend="up: {{instance}}"),
+                Query(expr=f"sum by (instance) ({A('fedkseed_line_up')})", legend="up: {{instance}}"),
                 Query(expr=A.increase("fedkseed_disconnects_total", by="instance"), legend="lost: {{instance}}"),
             ),
             low=0,

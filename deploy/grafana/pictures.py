@@ -7,6 +7,7 @@ For pages and for eyes without a Grafana: every query is asked, every panel is d
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,6 +43,9 @@ COLOURS = {
 }
 PAGE, CARD, INK, FAINT = "#111217", "#181b1f", "#ccccdc", "#7b7f8a"
 
+Box = tuple[float, float, float, float]  # left, bottom, width, height, as shares of the figure
+Found = Sequence[tuple[Query, Series]]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
@@ -51,10 +55,15 @@ class Run:
     start: float
     end: float
 
+    @property
+    def step(self) -> float:
+        """Seconds between two points."""
+        return (self.end - self.start) / SAMPLES
+
     def lines(self, query: Query) -> Sequence[Series]:
         """The series of a query over the run."""
         expr = fill_in(query.expr, window=WINDOW, brief=BRIEF)
-        return self.prometheus.range(expr, start=self.start, end=self.end, step=(self.end - self.start) / SAMPLES)
+        return self.prometheus.range(expr, start=self.start, end=self.end, step=self.step)
 
 
 def draw(dashboard: Dashboard, run: Run) -> Figure:
@@ -73,7 +82,7 @@ def draw(dashboard: Dashboard, run: Run) -> Figure:
     return figure
 
 
-def _panel(figure: Figure, panel: Panel, box: tuple[float, float, float, float], rows: int, run: Run) -> None:
+def _panel(figure: Figure, panel: Panel, box: Box, rows: int, run: Run) -> None:
     left, bottom, width, height = box
     gap = 0.1 / COLUMNS
     card = figure.add_axes((left + gap, bottom + gap, width - 2 * gap, height - 2 * gap), facecolor=CARD)
@@ -85,7 +94,7 @@ def _panel(figure: Figure, panel: Panel, box: tuple[float, float, float, float],
     if not found:
         figure.text(left + width / 2, bottom + height / 2, "No data", color=FAINT, size=9, ha="center")
     elif panel.kind in {"number", "word"}:
-        _numbers(figure, panel, box, rows, found, run)
+        _numbers(figure, panel, box, rows, found)
     else:
         axes = figure.add_axes(
             (left + 1.15 / COLUMNS, bottom + 2.4 / rows, width - 1.4 / COLUMNS, height - 3.5 / rows), facecolor=CARD
@@ -93,9 +102,7 @@ def _panel(figure: Figure, panel: Panel, box: tuple[float, float, float, float],
         _lines(axes, panel, found, run)
 
 
-def _numbers(
-    figure: Figure, panel: Panel, box: tuple[float, float, float, float], rows: int, found: list[tuple[Query, Series]], run: Run
-) -> None:
+def _numbers(figure: Figure, panel: Panel, box: Box, rows: int, found: Found) -> None:
     """Last values side by side."""
     left, bottom, width, height = box
     latest = max(series.points[-1][0] for _, series in found)
@@ -111,7 +118,7 @@ def _numbers(
             figure.text(at, bottom + 0.45 / rows, name, color=FAINT, size=8, ha="center")
 
 
-def _lines(axes: Axes, panel: Panel, found: list[tuple[Query, Series]], run: Run) -> None:
+def _lines(axes: Axes, panel: Panel, found: Found, run: Run) -> None:
     names = [series.name(query.legend) for query, series in found]
     colours = [COLOURS[panel.colours[n]] if n in panel.colours else PALETTE[i % len(PALETTE)] for i, n in enumerate(names)]
     if panel.kind == "stacked":
@@ -119,13 +126,12 @@ def _lines(axes: Axes, panel: Panel, found: list[tuple[Query, Series]], run: Run
     else:
         style = "steps-post" if panel.kind == "steps" else "default"
         for (_, series), name, colour in zip(found, names, colours, strict=True):
-            axes.plot(*zip(*series.points, strict=True), color=colour, label=name, linewidth=1.4, drawstyle=style)
+            axes.plot(*zip(*_with_gaps(series, run), strict=True), color=colour, label=name, linewidth=1.4, drawstyle=style)
     for at, colour in panel.steps[1:]:
         axes.axhline(at or 0.0, color=COLOURS[colour], linewidth=0.8, linestyle="--")
     axes.set_xlim(run.start, run.end)
-    axes.set_ylim(bottom=panel.low, top=panel.high)
-    if panel.low is not None and axes.get_ylim()[1] <= panel.low:
-        axes.set_ylim(panel.low, panel.low + 1)
+    nothing = all(value == panel.low for _, series in found for value in series.numbers)
+    axes.set_ylim(bottom=panel.low, top=1.0 if nothing else panel.high)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: time.strftime("%H:%M:%S", time.gmtime(at))))
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=panel.unit == "none"))
@@ -151,11 +157,21 @@ def _lines(axes: Axes, panel: Panel, found: list[tuple[Query, Series]], run: Run
     )
 
 
+def _with_gaps(series: Series, run: Run) -> Sequence[tuple[float, float]]:
+    """The points, and one that is no number wherever some are missing: a line must not be drawn there."""
+    points: list[tuple[float, float]] = []
+    for at, value in series.points:
+        if points and at - points[-1][0] > 1.5 * run.step:
+            points.append((points[-1][0] + run.step, math.nan))
+        points.append((at, value))
+    return points
+
+
 def _stack(axes: Axes, all_series: list[Series], names: list[str], colours: list[str]) -> None:
     """What a series has no value for counts as nothing."""
     times = sorted({at for series in all_series for at, _ in series.points})
-    found = [dict(series.points) for series in all_series]
-    values = [[value if (value := each.get(at, 0.0)) == value else 0.0 for at in times] for each in found]  # noqa: PLR0124 - not NaN
+    found = [{at: value for at, value in series.points if not math.isnan(value)} for series in all_series]
+    values = [[each.get(at, 0.0) for at in times] for each in found]
     axes.stackplot(times, *values, labels=names, colors=colours, alpha=0.75)
 
 

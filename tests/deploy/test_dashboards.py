@@ -69,6 +69,7 @@ def test_every_metric_of_ours_that_is_asked_for_exists_and_almost_every_one_is_a
     asked = {re.sub(r"_(bucket|count|sum)$", "", name) if name not in declared else name for name in asked}
     assert asked <= declared.keys()
     assert declared.keys() - asked == {
+        "fedkseed_connects_total",  # a first one is made before anybody looks; those that are up and that were lost are shown
         "fedkseed_importance_entropy_nats",  # its share of the highest is shown
         "fedkseed_last_round_members",  # the cohort and the updates of the open round are shown
         "fedkseed_message_bytes_total",  # shown with its frames

@@ -80,7 +80,7 @@ def watched(tmp_path_factory, tiny_base) -> Iterator[Watched]:
             tiny_base,
             rabbit.url(),
             redis.url,
-            training={"steps": 32, "batch": 4, "importance": True},
+            training={"steps": 32, "batch": 4, "lr": 3e-4, "importance": True},
             rounds={"cohort": 3, "max_staleness": 2, "total": 100_000, "minimum": 2, "deadline_seconds": 60},
         )
         stack.callback(lambda: [program.kill() for program in party.services.values()])
