@@ -45,8 +45,11 @@ class Health:
         self._tried = time.monotonic()
 
     def alive(self) -> bool:
-        """Whether the loop turns, or waits for what it may wait for."""
-        return time.monotonic() - self._tried < TRIED_SECONDS or self._answers(ANSWER_SECONDS)
+        """Whether the loop turns, or waits for what it may wait for; takes up to ANSWER_SECONDS to deny it."""
+        return self._waits() or self._answers(ANSWER_SECONDS) or self._waits()
+
+    def _waits(self) -> bool:
+        return time.monotonic() - self._tried < TRIED_SECONDS
 
     def missing(self) -> list[str]:
         """What is not there; nothing when the service is ready."""

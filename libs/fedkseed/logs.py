@@ -29,13 +29,13 @@ def warning(message: str, **fields: Any) -> None:
     LOG.warning(message, extra={FIELDS: fields})
 
 
-def set_up(style: Style, stream: TextIO | None = None, **who: str) -> None:
+def set_up(style: Style, who: Mapping[str, str], stream: TextIO | None = None) -> None:
     """Have everything that is said written down; once for each process.
 
     Args:
         style: of the lines.
-        stream: where they go; standard error without it.
         who: fields of every line in JSON: federation, service, client.
+        stream: where they go; standard error without it.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(Json(who) if style == "json" else Text())

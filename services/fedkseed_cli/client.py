@@ -27,7 +27,7 @@ def client(source: Path) -> None:
     examples = data.read(source)
     disk = Disk(chosen.state_dir)
     state = disk.load(name, who, len(examples))
-    frame: Frame[ClientMetrics, Event] = Frame(chosen, who, ClientMetrics, shell.events)
+    frame: Frame[ClientMetrics, Event] = Frame(chosen, who, ClientMetrics, shell.events, named={"client": who})
     process = frame.process
     from fedkseed_client.bench import Bench
 

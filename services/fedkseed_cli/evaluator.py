@@ -23,7 +23,7 @@ def evaluator(source: Path) -> None:
     chosen = settings.read(settings.EvaluatorSettings, os.environ)
     name, who = chosen.federation, chosen.evaluator_id
     examples = data.read(source)
-    frame: Frame[EvaluatorMetrics, Event] = Frame(chosen, who, EvaluatorMetrics, shell.events)
+    frame: Frame[EvaluatorMetrics, Event] = Frame(chosen, who, EvaluatorMetrics, shell.events, named={"evaluator": who})
     process = frame.process
     from fedkseed_evaluator.scoring import Scorer
 

@@ -6,7 +6,7 @@ out. A broker or ledger that does not answer is waited for. It listens on a port
 
 import logging
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
@@ -18,7 +18,7 @@ from fedkseed import logs
 from fedkseed.endpoint import Endpoint, Health
 from fedkseed.metrics.registry import CONTENT_TYPE
 from fedkseed.metrics.services import ServiceMetrics
-from fedkseed.metrics.transport import Traffic as Passed
+from fedkseed.metrics.transport import SocketBytes
 from fedkseed.process import Process
 from fedkseed.settings import ServiceEnvironment
 from fedkseed.traffic import Traffic
@@ -39,9 +39,10 @@ class Frame(Generic[M, E]):
 
     Args:
         chosen: its settings.
-        who: its name, at the broker and in the log.
+        who: its name, as the broker's operator sees it.
         metrics: makes its metrics, from the bytes on its connections.
         read: turns what the broker said into events.
+        named: fields of every line of the log, beside federation and service.
         busy: see Process.
         backlogs: queues whose length is looked at now and then.
         backlog: told of it.
@@ -54,9 +55,10 @@ class Frame(Generic[M, E]):
         self,
         chosen: ServiceEnvironment,
         who: str,
-        metrics: Callable[[Callable[[], Passed]], M],
+        metrics: Callable[[Callable[[], SocketBytes]], M],
         read: Callable[[Sequence[Notice]], Iterable[E]],
         *,
+        named: Mapping[str, str] | None = None,
         busy: Callable[[], bool] = lambda: False,
         backlogs: Sequence[str] = (),
         backlog: Callable[[M, str, int], None] = lambda _metrics, _queue, _letters: None,
@@ -75,7 +77,7 @@ class Frame(Generic[M, E]):
         self.process: Process[E] = Process(self.broker, read, busy)
         self.health = Health(self.process.answers)
         self.health.needs(self.traffic.missing)
-        logs.set_up(chosen.log, federation=chosen.federation, service=self.metrics.service, name=who)
+        logs.set_up(chosen.log, {"federation": chosen.federation, "service": self.metrics.service, **(named or {})})
         logging.getLogger("pika").setLevel(logging.CRITICAL)  # what it says is said by our own conditions
 
     def serve(self, run: Callable[[], None]) -> None:

@@ -10,6 +10,7 @@ from urllib.error import HTTPError
 from prometheus_client.parser import text_string_to_metric_families
 
 from fedkseed_local.servers import free_port
+from fedkseed_local.services import service
 from tests.processes import until
 from tests.rabbits import rabbit, vhost
 from tests.servers import redis_server
@@ -108,7 +109,7 @@ def test_a_federation_can_be_looked_at(party):
     assert seen["publications_unconfirmed",] == 0
 
     everything = {name: lines(toy.folder / f"{name}.log") for name in shown}
-    assert {line["service"] for line in everything["ann"]} == {"client"}
+    assert {(line["service"], line["client"]) for line in everything["ann"]} == {("client", "ann")}
     assert {line["federation"] for log in everything.values() for line in log} == {"toy"}
     assert len(said(toy.folder / "aggregator.log", "round closed")) == 6
     for name in ("ann", "bob"):
@@ -151,3 +152,21 @@ def test_bytes_of_messages_are_those_of_the_sockets(party):
     until(lambda: shown.total("receipts_total") >= 12)
     after_computed, after_passed = both()
     assert abs((after_computed - computed) / (after_passed - passed) - 1) < 0.05
+
+
+def test_an_aggregator_that_waits_for_its_servers_is_alive_and_not_ready(tmp_path):
+    shown, nobody = Shown(), free_port()
+    servers = {
+        "FEDKSEED_AMQP_URL": f"amqp://guest:secret@127.0.0.1:{nobody}",
+        "FEDKSEED_REDIS_URL": f"redis://127.0.0.1:{nobody}",
+    }
+    aggregator = service(["aggregator"], tmp_path / "log", {"FEDKSEED_FEDERATION": "toy", **servers, **shown.environment})
+    aggregator.start()
+    try:
+        until(lambda: shown.page("healthz")[0] == 200)
+        status, body = shown.page("readyz")
+        assert (status, len(json.loads(body)["missing"])) == (503, 3)
+    finally:
+        assert aggregator.stop() == 0
+    assert {line["message"] for line in lines(tmp_path / "log")} == {"disconnected"}
+    assert "secret" not in (tmp_path / "log").read_text()

@@ -18,7 +18,7 @@ def written():
 
     def start(style, **who):
         stream = io.StringIO()
-        logs.set_up(style, stream, **who)
+        logs.set_up(style, who, stream)
         return stream
 
     yield start
@@ -33,7 +33,7 @@ def test_a_line_of_text_has_the_message_and_its_fields(written):
 
 
 def test_a_line_of_json_is_one_object_with_who_says_it(written):
-    stream = written("json", federation="toy", service="client", name="ann")
+    stream = written("json", federation="toy", service="client", client="ann")
     logs.warning("training ended", loss=float("nan"), scores={"loss": float("inf"), "accuracy": 0.5}, version=3)
     line = json.loads(stream.getvalue(), parse_constant=pytest.fail)
     assert line.pop("time").endswith("Z")
@@ -42,7 +42,7 @@ def test_a_line_of_json_is_one_object_with_who_says_it(written):
         "message": "training ended",
         "federation": "toy",
         "service": "client",
-        "name": "ann",
+        "client": "ann",
         "loss": None,
         "scores": {"loss": None, "accuracy": 0.5},
         "version": 3,

@@ -8,7 +8,7 @@ from typing import Literal
 from fedkseed.metrics.participants import FollowingMetrics, ScoreMetrics, ScoringMetrics, TrainingMetrics
 from fedkseed.metrics.registry import Registry
 from fedkseed.metrics.rounds import LedgerMetrics, RoundMetrics, StandingMetrics, UpdateMetrics
-from fedkseed.metrics.transport import BacklogMetrics, Traffic, TransportMetrics
+from fedkseed.metrics.transport import BacklogMetrics, SocketBytes, TransportMetrics
 
 Service = Literal["aggregator", "client", "evaluator"]
 
@@ -21,7 +21,7 @@ class ServiceMetrics:
         traffic: see TransportMetrics.
     """
 
-    def __init__(self, service: Service, traffic: Callable[[], Traffic]) -> None:
+    def __init__(self, service: Service, traffic: Callable[[], SocketBytes]) -> None:
         self.service = service
         self.registry = Registry()
         versions = {"version": _version("fedkseed"), "python": platform.python_version(), "torch": _version("torch")}
@@ -34,7 +34,7 @@ class ServiceMetrics:
 class AggregatorMetrics(ServiceMetrics):
     """Every metric of an aggregator."""
 
-    def __init__(self, traffic: Callable[[], Traffic] = dict) -> None:
+    def __init__(self, traffic: Callable[[], SocketBytes] = dict) -> None:
         super().__init__("aggregator", traffic)
         self.backlog = BacklogMetrics(self.registry)
         self.updates = UpdateMetrics(self.registry)
@@ -47,7 +47,7 @@ class AggregatorMetrics(ServiceMetrics):
 class ClientMetrics(ServiceMetrics):
     """Every metric of a client."""
 
-    def __init__(self, traffic: Callable[[], Traffic] = dict) -> None:
+    def __init__(self, traffic: Callable[[], SocketBytes] = dict) -> None:
         super().__init__("client", traffic)
         self.following = FollowingMetrics(self.registry)
         self.training = TrainingMetrics(self.registry)
@@ -56,7 +56,7 @@ class ClientMetrics(ServiceMetrics):
 class EvaluatorMetrics(ServiceMetrics):
     """Every metric of an evaluator."""
 
-    def __init__(self, traffic: Callable[[], Traffic] = dict) -> None:
+    def __init__(self, traffic: Callable[[], SocketBytes] = dict) -> None:
         super().__init__("evaluator", traffic)
         self.following = FollowingMetrics(self.registry)
         self.scores = ScoreMetrics(self.registry)

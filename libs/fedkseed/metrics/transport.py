@@ -11,7 +11,7 @@ QUEUES = ("updates", "snapshots", "evaluations", "mailbox", "receipts")
 BACKLOGS = ("updates", "snapshots", "evaluations", "dead")
 REASONS = ("size", "format", "schema", "type", "content", "sender", "misplaced")
 
-Traffic = Mapping[tuple[str, ...], float]  # bytes by (line, direction)
+SocketBytes = Mapping[tuple[str, ...], float]  # bytes by (line, direction)
 
 
 class TransportMetrics:
@@ -22,7 +22,7 @@ class TransportMetrics:
         traffic: bytes on the sockets so far, by line and direction.
     """
 
-    def __init__(self, registry: Registry, traffic: Callable[[], Traffic] = dict) -> None:
+    def __init__(self, registry: Registry, traffic: Callable[[], SocketBytes] = dict) -> None:
         both = {"direction": DIRECTIONS, "message": MESSAGES}
         self._messages = registry.counter("messages_total", "Messages handed to the broker, or delivered by it.", **both)
         self._bytes = registry.counter("message_bytes_total", "Bytes of these messages, as they are encoded.", **both)
