@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -209,7 +208,6 @@ def main() -> None:
     told: Any = parser.parse_args()
     end = time.time()
     run = Run(prometheus=Prometheus(told.url), start=end - 60 * told.minutes, end=end)
-    mpl.use("agg")
     for dashboard in DASHBOARDS:
         draw(dashboard, run).savefig(told.folder / f"{dashboard.name}.png", metadata={"Software": None})
 

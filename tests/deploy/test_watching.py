@@ -14,6 +14,7 @@ import pytest
 from deploy.grafana.answers import fill_in
 from deploy.grafana.dashboard import Query
 from deploy.grafana.files import DASHBOARDS
+from deploy.grafana.pictures import Run, draw
 from fedkseed_local.program import find
 from fedkseed_local.servers import LOOPBACK, RabbitServer, RedisServer, free_port
 from tests.embedded import TOY
@@ -47,11 +48,11 @@ class Watched:
     """A federation, and the Prometheus that watches it."""
 
     def __init__(self, party: Party, prometheus: PrometheusServer, addresses: dict[str, str], began: float) -> None:
-        self.party, self.prometheus, self.addresses, self._began = party, prometheus, addresses, began
+        self.party, self.prometheus, self.addresses, self.began = party, prometheus, addresses, began
 
     def answered(self, expr: str) -> bool:
         """Whether there is a number at any time since the federation began."""
-        series = self.prometheus.answers.range(expr, start=self._began, end=time.time(), step=1.0)
+        series = self.prometheus.answers.range(expr, start=self.began, end=time.time(), step=1.0)
         return any(each.numbers for each in series)
 
 
@@ -110,6 +111,16 @@ def test_every_panel_shows_something(watched):
     }
     assert silent <= EMPTY.keys()
     assert EMPTY.keys() <= {(name, title, query.legend) for name, title, query in queries()}
+
+
+def test_dashboards_can_be_drawn(watched, tmp_path):
+    """Small enough for a page of the documentation."""
+    run = Run(prometheus=watched.prometheus.answers, start=watched.began, end=time.time())
+    for dashboard in DASHBOARDS:
+        picture = tmp_path / f"{dashboard.name}.png"
+        draw(dashboard, run).savefig(picture)
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        assert picture.stat().st_size < 300_000
 
 
 def test_every_rule_is_evaluated_and_everything_it_asks_for_is_there(watched):
