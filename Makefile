@@ -35,11 +35,12 @@ bench: .venv/ready .cache/sentiment servers  ## the claims about speed and bytes
 	$(BIN)/python -m benchmarks.wire
 	$(BIN)/python -m benchmarks.aggregator
 
-servers:  ## RabbitMQ and Redis from Debian's packages, where they are missing; tests start nodes of their own
-	@if ! [ -x $(RABBITMQ) ] || ! command -v redis-server >/dev/null; then \
+servers:  ## RabbitMQ, Redis, Prometheus from Debian's packages, where they are missing; tests start nodes of their own
+	@if ! [ -x $(RABBITMQ) ] || ! command -v redis-server >/dev/null || ! command -v promtool >/dev/null \
+	    || ! command -v prometheus-redis-exporter >/dev/null; then \
 	  $(SUDO) apt-get update --quiet && \
 	  $(SUDO) env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends \
-	    rabbitmq-server redis-server; \
+	    rabbitmq-server redis-server prometheus prometheus-redis-exporter; \
 	fi
 
 clean:  ## what was built; downloads and converted models stay in .cache

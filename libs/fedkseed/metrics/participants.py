@@ -58,7 +58,9 @@ class TrainingMetrics:
         self._receipts = registry.counter(
             "receipts_total", "Receipts by outcome; one that comes again counts again.", outcome=OUTCOMES
         )
-        self._latency = registry.histogram("receipt_latency_seconds", "From publishing an update to its receipt.", LONG_SECONDS)
+        self._latency = registry.histogram(
+            "receipt_latency_seconds", "From publishing an update to its receipt.", BRIEF_SECONDS
+        )
 
     def stepped(self, forward_seconds: float, materialise_seconds: float) -> None:
         """A local step was taken."""
