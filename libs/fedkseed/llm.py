@@ -4,6 +4,7 @@ Rules kept here: batches are padded on the right, where a causal model never loo
 are gathered before the output embedding, so logits exist only where they are read.
 """
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,8 +50,9 @@ def load_base(base: str | Path) -> tuple[transformers.PreTrainedModel, Any]:
     """
     options = {"dtype": "auto", "output_loading_info": True, "ignore_mismatched_sizes": True}
     try:
-        loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(base, **options)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(base)
+        with _LOADING:
+            loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(base, **options)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(base)
     except _UNLOADABLE as error:
         raise BaseMissing(f"base model {base}: {_reason(base, error)}") from error
     model, info = loaded
@@ -62,6 +64,7 @@ def load_base(base: str | Path) -> tuple[transformers.PreTrainedModel, Any]:
     return model, tokenizer
 
 
+_LOADING = threading.Lock()  # transformers changes torch for all threads while it loads: two at once break each other
 _UNLOADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, StrictDataclassError)
 
 

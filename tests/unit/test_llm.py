@@ -1,5 +1,7 @@
 """Objectives agree with plain transformers; bases load or say why not; computing in 16 bits keeps vectors whole."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch.nn import functional
@@ -122,3 +124,12 @@ def test_a_model_computes_in_bfloat16_with_its_vectors_in_float32(architecture, 
     rounded = model(input_ids=tokens).logits
     assert rounded.dtype == torch.bfloat16
     assert torch.allclose(rounded.float(), exact, atol=0.05, rtol=0.05)
+
+
+def test_bases_that_are_loaded_at_the_same_time_are_all_whole(tiny_base):
+    """A client may look at its base once more while a training that was abandoned still opens it."""
+    with ThreadPoolExecutor(8) as pool:
+        loaded = [model for model, _ in pool.map(llm.load_base, [tiny_base] * 24)]
+    expected = {name: tensor.sum().item() for name, tensor in llm.load_base(tiny_base)[0].state_dict().items()}
+    for model in loaded:
+        assert {name: tensor.sum().item() for name, tensor in model.state_dict().items()} == expected
