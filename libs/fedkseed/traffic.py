@@ -76,7 +76,7 @@ class Traffic:
         self._metrics, self._user, self._waiting, self._backlog, self._clock = metrics, user, waiting, backlog, clock
         self._lock = threading.Lock()
         self._up: set[Line] = set()
-        self._awaited: dict[Line, str] = {}  # what others must declare first
+        self._awaited: dict[str, str] = {}  # what others must declare first
         self._reached = False  # ever
         self._outstanding: set[int] = set()
         self._held: dict[int, str] = {}  # queues, by the tags of deliveries
@@ -87,7 +87,7 @@ class Traffic:
         """What must be up before the service can work, and is not."""
         return [self._down(line) for line in LINES if line not in self._up]
 
-    def _down(self, line: Line) -> str:
+    def _down(self, line: str) -> str:
         if what := self._awaited.get(line):
             return f"the {line} line to the broker waits for what an aggregator declares: {what}"
         return f"the {line} line to the broker is down"
