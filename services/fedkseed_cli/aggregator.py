@@ -38,7 +38,7 @@ def aggregator() -> None:
     process = frame.process
     observer = Observer(frame.metrics, frame.traffic, frame.health.tried, time.monotonic)
     frame.health.needs(observer.missing)
-    ledger = PatientLedger(RedisLedger(str(chosen.redis_url), name), process.stopping, observer.unanswered)
+    ledger = PatientLedger(RedisLedger(str(chosen.redis_url), name, tls=chosen.tls), process.stopping, observer.unanswered)
     store = WatchedLedger(ledger, observer.ledger)
     edge = shell.Shell(
         store=store,
