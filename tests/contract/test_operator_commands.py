@@ -93,6 +93,8 @@ def test_status_says_where_the_federation_stands(store, said):
     assert "ann, bob" in lines
     assert "version 3  accuracy 0.7500, loss 0.2500" in lines
     assert "cleo  folded on version 3" in lines
+    assert "ago, loss 0.5000, 1.0 s, 0 bytes" in lines
+    assert "ann, bob  training loss 0.5000, 0 bytes" in lines
 
 
 def test_status_as_json_says_the_same_to_programs(store, said):
@@ -109,6 +111,8 @@ def test_status_as_json_says_the_same_to_programs(store, said):
     assert told["evaluations"] == {"3": {"accuracy": 0.75, "loss": 0.25}}
     outcomes = {client: seen["outcome"] for client, seen in told["clients"].items()}
     assert outcomes == {"ann": "folded", "bob": "folded", "cleo": "folded", "dora": "ahead"}
+    assert told["clients"]["dora"]["report"] == {"loss": 0.5, "seconds": 1.0, "bytes": 0}
+    assert told["reports"]["3"] == {"updates": 1, "bytes": 0, "loss": 0.5}
 
 
 def test_status_shows_the_newest_versions_only(store, said):
