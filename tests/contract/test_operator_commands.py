@@ -26,6 +26,7 @@ from fedkseed_aggregator.shell import Shell, events
 from fedkseed_cli.__main__ import fedkseed as command
 from tests.embedded import described, fedkseed, refusal, write_toml
 from tests.ledgers import NAME, K, evaluation, genesis, policy, update
+from tests.processes import interruptible
 from tests.stores import fill, folding, founded, key
 
 OPERATING = ["close", "log", "pause", "policy show", "resume", "rollback --to 0", "snapshot --out x", "status", "verify"]
@@ -128,7 +129,9 @@ def test_status_says_when_nobody_keeps_the_deadline(store, said):
 @pytest.mark.usefixtures("store")
 def test_a_watched_status_is_shown_again_until_interrupted():
     shown = [sys.executable, "-m", "fedkseed_cli", "status", "--watch"]
-    with subprocess.Popen(shown, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
+    with interruptible():
+        watching = subprocess.Popen(shown, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with watching:
         heads = (line for line in watching.stdout if line.startswith("federation"))
         assert next(heads) == next(heads) == f"federation    {NAME}: open, version 3, attempt 0\n"
         watching.send_signal(signal.SIGINT)
