@@ -9,6 +9,7 @@ that changes nothing returns the very head it was given.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from operator import attrgetter
 
 import numpy as np
@@ -20,6 +21,7 @@ from fedkseed.ledger.commit import Commit
 from fedkseed.ledger.decide import Duplicate, Fold, Refusal, Tally, decide, tallies
 from fedkseed.ledger.digest import state_digest
 from fedkseed.ledger.head import Head, Integers, Member, Pending, frozen, nothing_pending
+from fedkseed.ledger.reports import Report
 from fedkseed.ledger.rounds import MAX_SUM, Turn, announce_again, close_round, end, filed, opening, remembered
 from fedkseed.ledger.staleness import table
 from fedkseed.messages import STATE_BYTES, Evaluation, Outcome, Receipt, Round, Snapshot, Update
@@ -30,6 +32,7 @@ class Folded:
     """What a change gives the world to know, in the order to say it."""
 
     receipts: tuple[Receipt, ...] = ()  # one per update, in the order of delivery; a duplicate gets its first one again
+    reports: tuple[Report, ...] = ()  # what the updates say, in the same order
     voided: tuple[Receipt, ...] = ()  # second receipts, of members whose round was discarded
     commits: tuple[Commit, ...] = ()  # to append to the log
     rounds: tuple[Round, ...] = ()  # to announce
@@ -74,19 +77,21 @@ def found(genesis_bytes: bytes, policy: Policy, now: float) -> Head:
     )
 
 
-def fold(head: Head, updates: Sequence[Update], now: float) -> tuple[Head, Folded]:
+def fold(head: Head, updates: Sequence[Update], now: float, sizes: Sequence[int] = ()) -> tuple[Head, Folded]:
     """Decide updates in the order of delivery and fold those that count.
 
     Args:
         head: the newest head.
         updates: a micro-batch of deliveries; redelivered ones are welcome.
         now: unix seconds, for the rounds that close on the way.
+        sizes: bytes of each update as it came, where somebody counted.
     """
     batch = _Batch(head, now)
     receipts = tuple(map(batch.receive, updates, tallies(updates)))
     batch.settle()
     return batch.head, Folded(
         receipts=receipts,
+        reports=tuple(map(Report.of, updates, sizes or repeat(0))),
         voided=tuple(receipt for turn in batch.turns for receipt in turn.voided),
         commits=tuple(turn.commit for turn in batch.turns if turn.commit),
         rounds=tuple(turn.head.round for turn in batch.turns),
