@@ -79,10 +79,10 @@ def _role(chosen: DoctorSettings) -> tuple[str, Topology, tuple[str, ...], tuple
         return "nobody", Topology(exchanges=(), queues=(), bindings=()), (), ()
     if who := chosen.client_id:
         addresses = tuple(to_aggregator(name, kind, who) for kind in ("snapshot", "update"))
-        return f"client {who}", shared(name) | personal(name, who), client_shell.queues(name, who), addresses
+        return f"client {who}", personal(name, who), client_shell.queues(name, who), addresses
     if who := chosen.evaluator_id:
         addresses = tuple(to_aggregator(name, kind, who) for kind in ("snapshot", "evaluation"))
-        return f"evaluator {who}", shared(name) | personal(name, who), evaluator_shell.queues(name, who), addresses
+        return f"evaluator {who}", personal(name, who), evaluator_shell.queues(name, who), addresses
     addresses = (to_all(name), to_client(name, NOBODY), to_mailbox(name, NOBODY), to_dead(name))
     return "an aggregator", shared(name), aggregator_shell.queues(name), addresses
 

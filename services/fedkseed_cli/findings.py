@@ -128,7 +128,7 @@ def queues(sight: Sight, role: str) -> Iterator[Finding]:
         advice = "remove it if nobody else needs it: a service declares it again as it should be"
         yield Finding(what=what, mark="wrong", found="; ".join(sight.different), advice=advice)
     elif sight.missing:
-        found = f"the first service that starts makes what is not there yet: {', '.join(sight.missing)}"
+        found = f"not there yet: {', '.join(sight.missing)}; aggregators make what is shared, participants their own two queues"
         yield Finding(what=what, mark="not known", found=found)
     else:
         yield ok(what, "all there, and as they should be")

@@ -18,7 +18,7 @@ from fedkseed_client.machine import new
 from fedkseed_local.servers import RedisServer, free_port
 from tests.embedded import TALK, TOY, described, fedkseed, write_rows, write_toml
 from tests.ledgers import NAME, genesis, policy
-from tests.parties import F
+from tests.parties import UPDATES, F
 from tests.servers import freeze, running, thaw
 
 
@@ -126,7 +126,8 @@ def test_a_broker_that_does_not_move_any_more_is_not_waited_for(doctor, rabbit, 
 def test_queues_that_are_not_there_yet_are_no_fault_and_are_not_made(doctor, rabbit, vhost):
     code, found = doctor(FEDERATION=F, CLIENT_ID="ann", AMQP_URL=rabbit.url(vhost))
     assert (code, *marks(found, "broker", "queues and exchanges")) == (0, "ok", "not known")
-    assert f"queue {mailbox_queue(F, 'ann')}" in found["queues and exchanges"]["found"]
+    for missing in (f"queue {mailbox_queue(F, 'ann')}", f"exchange fedkseed.{F}.rounds", f"exchange {UPDATES.exchange}"):
+        assert missing in found["queues and exchanges"]["found"]
     assert rabbit.ask("GET", f"queues/{quote(vhost, safe='')}") == []
 
 
