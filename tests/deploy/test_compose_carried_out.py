@@ -51,8 +51,9 @@ class Seen:
     version: float  # that Prometheus knows
     status: CompletedProcess[str]
     closed: CompletedProcess[str]
+    exported: CompletedProcess[str]
     codes: dict[str, int | None]  # of those that ended by themselves, and of aggregators that were asked to
-    model: set[str]  # what is in that volume
+    volumes: dict[str, set[str]]  # what is in them in the end
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +91,10 @@ def seen(tmp_path_factory) -> Iterator[Seen]:
         }
         composition.until(lambda: all(containers[name].code is not None for name in UNTIL_THE_END))
         codes = {name: one.code for name, one in containers.items() if one.code is not None}
+        exported = composition.run("export", "--best", "accuracy", "--out", "/exports/tuned")
         codes |= composition.stop("aggregator-1", "aggregator-2", *SERVERS)
-        model = {path.name for path in (composition.volumes / "model").iterdir()}
-        yield Seen(containers=containers, codes=codes, model=model, **facts)
+        volumes = {path.name: contents(path) for path in composition.volumes.iterdir()}
+        yield Seen(containers=containers, codes=codes, exported=exported, volumes=volumes, **facts)
     finally:
         composition.kill()
 
@@ -103,6 +105,13 @@ def warm(model: Path) -> None:
     for name in PREPARED:
         if (ROOT / ".cache" / name).exists():
             (model / name).symlink_to((ROOT / ".cache" / name).resolve())
+
+
+def contents(volume: Path) -> set[str]:
+    """What is in a volume, and in the folders of its first level; a model that was exported is large, and does not stay."""
+    found = {str(path.relative_to(volume)) for path in (*volume.iterdir(), *volume.glob("*/*"))}
+    (volume / "tuned" / "model.safetensors").unlink(missing_ok=True)
+    return found
 
 
 def answers(prometheus: Prometheus, expr: str) -> bool:
@@ -204,7 +213,12 @@ def test_nobody_writes_where_a_container_cannot(seen):
     """Nothing is new outside volumes and /tmp but the log; and in the volume of the model there is what `prepare` makes."""
     new = {name: one.contents() - one.laid_out - {"log", "fedkseed/log"} for name, one in seen.containers.items()}
     assert new == {name: set() for name in new}
-    assert seen.model == {*PREPARED, "clients"}
+    assert {path for path in seen.volumes["model"] if "/" not in path} == {*PREPARED, "clients"}
+
+
+def test_the_best_model_can_be_exported(seen):
+    assert (seen.exported.returncode, seen.exported.stderr) == (0, "")
+    assert {"tuned/config.json", "tuned/model.safetensors", "tuned/tokenizer.json"} <= seen.volumes["exports"]
 
 
 def test_a_secret_is_a_file_of_which_only_the_address_is_replaced(seen):
