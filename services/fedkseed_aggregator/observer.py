@@ -18,7 +18,7 @@ from fedkseed.traffic import Traffic
 from fedkseed.transport.door import Undecodable
 from fedkseed_aggregator.costs import Costs
 from fedkseed_aggregator.effects import Effect, Fold, MarkAnnounced
-from fedkseed_aggregator.events import EvaluationArrived, Event, Recalled
+from fedkseed_aggregator.events import Changed, EvaluationArrived, Event, Recalled
 from fedkseed_aggregator.patience import Unanswered
 
 
@@ -68,7 +68,11 @@ class Observer:
                 self._announced(version)
             case EvaluationArrived(arrival=arrival):
                 told = arrival.message
-                logs.info("evaluation", version=told.version, scores=dict(told.metrics), seconds=told.seconds)
+                logs.info(
+                    "evaluation", client=told.client, version=told.version, scores=dict(told.metrics), seconds=told.seconds
+                )
+            case Changed(folded=folded) if folded.reason:
+                logs.warning("scores ignored", reason=folded.reason)
             case Undecodable():
                 self._traffic.unreadable(happening)
             case _:

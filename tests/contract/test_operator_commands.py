@@ -251,6 +251,10 @@ def test_nothing_after_the_sign_puts_the_default_back(store, said):
     assert store.head().policy.rounds.target.reached(0.95)
     said("policy", "set", "rounds.target.at_least=", "rounds.target.at_most=0.1")
     assert store.head().policy.rounds.target.reached(0.05)
+    assert said("policy", "set", 'rounds.evaluators=["eve", "eva"]') == ['rounds.evaluators=["eve", "eva"]']
+    assert store.head().policy.rounds.evaluators == ("eve", "eva")
+    said("policy", "set", "rounds.evaluators=")
+    assert store.head().policy.rounds.evaluators == ("evaluator",)
     assert said("policy", "set", "rounds.total=", "rounds.target=") == ["rounds.total=", "rounds.target="]
     assert store.head().policy == policy()
 

@@ -98,13 +98,13 @@ def test_a_client_shows_what_it_does(one_round):
 def test_an_evaluator_shows_its_scores_and_so_does_the_aggregator():
     federation = Watched(policy(cohort=1, total=2))
     assert math.isnan(federation.value("aggregator", "evaluation_score", metric="loss"))
-    federation.evaluator("eva")
+    federation.evaluator("evaluator")
     federation.client("ann", 10.0)
     federation.run(until=lambda: 2 in federation.ledger.head().evaluations)
-    for who in ("eva", "aggregator"):
+    for who in ("evaluator", "aggregator"):
         assert federation.value(who, "evaluated_version") == 2
         assert federation.value(who, "evaluation_score", metric="loss") == 6.0
-    assert federation.value("eva", "evaluation_seconds_sum") == 6
+    assert federation.value("evaluator", "evaluation_seconds_sum") == 6
     assert federation.value("aggregator", "state", state="closed") == 1
 
 
@@ -207,7 +207,7 @@ def test_what_happened_is_said_once_with_its_numbers(said):
     federation = Watched(policy(cohort=2, total=1, deadline_seconds=1000.0))
     federation.client("ann", 10.0)
     federation.client("bob", 30.0)
-    federation.evaluator("eva")
+    federation.evaluator("evaluator")
     federation.run(until=lambda: 1 in federation.ledger.head().evaluations)
     (closed,) = said("round closed")
     assert {name: closed[name] for name in ("version", "members", "staleness", "seconds")} == {
