@@ -20,7 +20,7 @@ from tests.composed import Mount, Service
 from tests.images import Image
 from tests.pages import ROOT
 
-CODE = {"PYTHONPATH": f"{ROOT / 'libs'}:{ROOT / 'services'}"}
+GIVEN = {"LANG": "C.UTF-8", "PYTHONPATH": f"{ROOT / 'libs'}:{ROOT / 'services'}"}
 PROGRAMS = Path("/opt/fedkseed")  # where an image has its Python
 SYSTEM = os.pathsep.join((*os.defpath.split(os.pathsep), *SERVERS))  # what $PATH is
 ITSELF = ("0.0.0.0", LOOPBACK)
@@ -66,7 +66,7 @@ class Container:
     def __init__(self, name: str, service: Service, *, image: Image, folder: Path, volumes: Path, streets: Streets) -> None:
         self.name, self.service, self.folder, self._streets = name, service, folder, streets
         variables = image.environment | dict(service.environment)
-        self.environment = {key: self.here(value).replace("$PATH", SYSTEM) for key, value in variables.items()} | CODE
+        self.environment = {key: self.here(value).replace("$PATH", SYSTEM) for key, value in variables.items()} | GIVEN
         entry = image.entrypoint if service.entrypoint is None else service.entrypoint
         default = image.command if service.entrypoint is None else ()
         self.words = tuple(self.here(word) for word in (*entry, *(default if service.command is None else service.command)))

@@ -16,7 +16,7 @@ import pytest
 from deploy.grafana.answers import Prometheus
 from tests.composed import NotCarriedOutError, read
 from tests.composition import NOT_STARTED, Composition
-from tests.containers import CODE, Container
+from tests.containers import GIVEN, Container
 from tests.deployment import compose
 from tests.images import image
 from tests.pages import ROOT
@@ -186,7 +186,7 @@ def test_everybody_ends_in_order(seen):
 @each_serving
 def test_a_process_has_every_variable_of_the_file_and_of_its_image_and_no_other(seen, name):
     one, ours = seen.containers[name], written(name)["environment"]
-    found = {key: as_written(value, one) for key, value in seen.processes[name].environment.items() if key not in CODE}
+    found = {key: as_written(value, one) for key, value in seen.processes[name].environment.items() if key not in GIVEN}
     assert ours.items() <= found.items()
     assert found.keys() - ours.keys() == image(one.service.stage).environment.keys() - ours.keys()
 
