@@ -16,6 +16,7 @@ from fedkseed.errors import (
     FileError,
     GenesisMismatch,
     LedgerAltered,
+    LedgerBehind,
     LedgerDenied,
     LedgerMissing,
     LedgerSchemaUnknown,
@@ -25,7 +26,9 @@ from fedkseed.errors import (
 )
 from fedkseed.genesis import genesis_digest
 from fedkseed.ledger.head import Head
+from fedkseed.messages import Round
 from fedkseed.transport.visit import Sight
+from fedkseed_aggregator.witness import LOOKS, judge
 
 Mark = Literal["ok", "warning", "wrong", "not known", "not checked"]
 
@@ -43,6 +46,7 @@ _ADVICE: Mapping[type[FedkseedError], str] = {  # the first that fits
     LedgerMissing: "found it with `fedkseed init`, or correct FEDKSEED_FEDERATION, or the database in FEDKSEED_REDIS_URL",
     LedgerSchemaUnknown: "use the version of fedkseed that wrote it, or a newer one",
     LedgerAltered: "restore it from a backup",
+    LedgerBehind: "start no aggregator on this ledger before its newest state is back",
     GenesisMismatch: "correct FEDKSEED_FEDERATION or FEDKSEED_REDIS_URL: another federation has this name",
     BaseMissing: "correct FEDKSEED_BASE",
     BaseMismatch: "set FEDKSEED_BASE to the base that the federation was founded on",
@@ -189,6 +193,22 @@ def ledger(head: Head) -> Iterator[Finding]:
     else:
         advice = "start an aggregator; one that runs announces it within seconds"
         yield Finding(what="announcement", mark="warning", found="the open round is not announced", advice=advice)
+
+
+def witness(head: Head, remembered: Round | None) -> Finding:
+    """A ledger against the last announcement that the broker remembers, which was asked before."""
+    match judge(head, remembered, LOOKS):
+        case LedgerBehind() as error:
+            return failure("witness", error)
+        case "agreed" if remembered:
+            last = f"version {remembered.version}, attempt {remembered.attempt}"
+            return ok("witness", f"the broker remembers {last}, which the ledger has")
+        case "agreed":
+            return ok("witness", "nothing was announced yet")
+        case _:
+            found = "the broker remembers no announcement: it cannot tell whether the ledger was set back"
+            advice = "look again; if it was set up anew, see that the ledger is the newest one before an aggregator announces"
+            return Finding(what="witness", mark="warning", found=found, advice=advice)
 
 
 def clock(ahead_seconds: float) -> Finding:

@@ -6,7 +6,8 @@ the order, duplication or batching of its updates. While paused, updates are fol
 that changes nothing returns the very head it was given.
 """
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
 from operator import attrgetter
@@ -239,24 +240,27 @@ def close(head: Head, version: int, attempt: int, now: float) -> tuple[Head, Fol
 def score(head: Head, evaluation: Evaluation, now: float) -> tuple[Head, Folded]:
     """Keep the scores of a version, and end training when they reach the policy's target.
 
-    Scores of another federation, of an unknown or long past version, or of another state are ignored with a reason.
+    Scores of another federation, by anybody but the policy's evaluators, of an unknown or long past version, or of another
+    state are ignored with a reason. Values that are not finite say nothing that could be compared, and are left out.
     """
     state = head.states.get(evaluation.version)
     if evaluation.federation != head.genesis.federation:
         return head, Folded(reason=f"this is federation {head.genesis.federation}")
+    if evaluation.client not in head.policy.rounds.evaluators:
+        return head, Folded(reason=f"{evaluation.client} is not an evaluator of this federation")
     if state is None:
         return head, Folded(reason=f"version {evaluation.version} is unknown or too old to be scored")
     if evaluation.state != state[:STATE_BYTES]:
         return head, Folded(reason=f"state digest is not that of version {evaluation.version}")
-    scores = {**head.evaluations, evaluation.version: dict(evaluation.metrics)}
-    scored = replace(head, revision=head.revision + 1, evaluations=scores)
-    return told(end(scored, now)) if head.state != "closed" and _reached(head.policy, evaluation) else (scored, Folded())
+    scores = {name: value for name, value in evaluation.metrics.items() if math.isfinite(value)}
+    scored = replace(head, revision=head.revision + 1, evaluations={**head.evaluations, evaluation.version: scores})
+    return told(end(scored, now)) if head.state != "closed" and _reached(head.policy, scores) else (scored, Folded())
 
 
-def _reached(policy: Policy, evaluation: Evaluation) -> bool:
+def _reached(policy: Policy, scores: Mapping[str, float]) -> bool:
     """Say whether scores meet the target, if there is one."""
     target = policy.rounds.target
-    return target is not None and target.metric in evaluation.metrics and target.reached(evaluation.metrics[target.metric])
+    return target is not None and target.metric in scores and target.reached(scores[target.metric])
 
 
 def announced(head: Head, version: int, attempt: int) -> tuple[Head, Folded]:

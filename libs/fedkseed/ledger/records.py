@@ -100,8 +100,9 @@ def policy(data: bytes) -> Policy:
         ValueError, KeyError, TypeError: it is none.
     """
     content = json.loads(data)
-    target = content["rounds"].pop("target")
-    rounds = Rounds(**content["rounds"], target=target and Target(**target))
+    rounds = content["rounds"]
+    target, evaluators = rounds.pop("target"), tuple(rounds.pop("evaluators"))
+    rounds = Rounds(**rounds, target=target and Target(**target), evaluators=evaluators)
     return Policy(training=Training(**content["training"]), rounds=rounds)
 
 
