@@ -2,14 +2,16 @@
 
     python -m benchmarks.faults --minutes M --seed S [--json] [--out docs/faults.md] [--folder DIR] [--nodes N]
 
-It ends with code 0 when every promise was kept, else with 1. The folder is kept when one is given.
+It ends with code 0 when every promise was kept, else with 1. Journals, logs and a line for each fault are in a folder as
+it goes on; one that was not named is removed when all is well.
 """
 
 import argparse
 import json
+import shutil
+import signal
 import sys
 import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.faults import report
@@ -32,27 +34,33 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="for journals and logs; kept")
     arguments = parser.parse_args()
     chosen = {kind: fault for kind, fault in FAULTS.items() if not arguments.only or kind.startswith(tuple(arguments.only))}
-    with ExitStack() as stack:
-        folder = arguments.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folder.mkdir(parents=True, exist_ok=True)
-        cluster = stack.enter_context(clustered(folder.resolve() / "broker", arguments.nodes))
+    folder = (arguments.folder or Path(tempfile.mkdtemp(prefix="faults-"))).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    say(f"everything is in {folder}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("asked to end"))  # and all processes with it
+    with clustered(folder / "broker", arguments.nodes) as cluster:
         outcome = run(
-            folder.resolve() / "world",
+            folder / "world",
             Setting(seed=arguments.seed, rate=arguments.rate),
             cluster,
             schedule(arguments.seed, {kind: weight for kind, (weight, _) in chosen.items()}),
             {kind: fault for kind, (_, fault) in chosen.items()},
             seconds=60 * arguments.minutes,
-            say=lambda line: print(line, file=sys.stderr, flush=True),
+            say=say,
         )
-        record, page = json.dumps(outcome.record(), indent=1), report.page(outcome)
-        for path, text in ((folder / "record.json", record), (folder / "faults.md", page)):
-            path.write_text(text + "\n", encoding="utf-8")
-    if arguments.out:
-        arguments.out.write_text(page + "\n", encoding="utf-8")
-        arguments.out.with_suffix(".json").write_text(record + "\n", encoding="utf-8")
+    record, page = json.dumps(outcome.record(), indent=1), report.page(outcome)
+    for path in (folder / "faults.md", *([arguments.out] if arguments.out else [])):
+        path.write_text(page + "\n", encoding="utf-8")
+        path.with_suffix(".json").write_text(record + "\n", encoding="utf-8")
+    if outcome.good and not arguments.folder:
+        shutil.rmtree(folder)
     print(record if arguments.json else page)
     sys.exit(not outcome.good)
+
+
+def say(line: str) -> None:
+    """Tell whoever watches."""
+    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

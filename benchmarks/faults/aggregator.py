@@ -89,8 +89,8 @@ class MortalConnection(Connection):
 
 def main() -> None:
     """Run the command `fedkseed aggregator`."""
-    shell.Shell = MortalShell  # type: ignore[misc]
-    redis.Connection = MortalConnection  # type: ignore[misc]
+    vars(shell)["Shell"] = MortalShell
+    vars(redis)["Connection"] = MortalConnection
     if name := os.environ.get("FAULTS_MUTANT"):
         MUTANTS[name]()
     sys.argv = ["fedkseed", "aggregator"]

@@ -237,12 +237,12 @@ def restored(make: Callable[[World, Path], None], world: World, dice: Random) ->
         shutil.rmtree(left, ignore_errors=True)
     make(world, older)
     world.redis.kill()
-    files.rename(newest)
-    shutil.copytree(older, files)
-    world.redis.start()
     for service in world.aggregators:
         service.expected = {LedgerBehind.exit_code}
+    files.rename(newest)
     try:
+        shutil.copytree(older, files)
+        world.redis.start()
         _refused(world.aggregators)
         fresh = dice.choice(world.aggregators)
         fresh.program.start()

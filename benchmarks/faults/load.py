@@ -17,6 +17,7 @@ import sys
 import time
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -89,7 +90,16 @@ class Load:
     """
 
     def __init__(
-        self, *, federation: str, name: str, folder: Path, count: int, rate: float, seed: int, broker: Broker, process: Process
+        self,
+        *,
+        federation: str,
+        name: str,
+        folder: Path,
+        count: int,
+        rate: float,
+        seed: int,
+        broker: Broker,
+        process: Process[object],
     ) -> None:
         self._federation, self._folder, self._rate, self._broker, self._process = federation, folder, rate, broker, process
         self._clients = deque(f"{name}-{i:04}" for i in range(count))
@@ -152,7 +162,7 @@ class Load:
                 case Publish(token=token, letters=letters):
                     self._broker.publish(token, tuple(map(seal, letters)))
                 case Wake(after_seconds=seconds, alarm=alarm):
-                    self._process.later(seconds, lambda alarm=alarm: Woke(alarm=alarm))
+                    self._process.later(seconds, partial(Woke, alarm=alarm))
                 case Fail(error=error):
                     raise error
 
@@ -176,8 +186,8 @@ class Load:
             return
         version, state = self._replica.held.version, self._replica.held.round.state
         while self._again and self._again[0][0] <= version:
-            _, *letter = self._again.popleft()
-            self._send(*letter)
+            _, to, body, client, base = self._again.popleft()
+            self._send(to, body, client, base)
         while self._due >= 1 and len(self._outbox) < OUTBOX and self._newest[self._clients[0]] < version:
             self._due -= 1
             self._make(version, state)

@@ -31,12 +31,12 @@ def acknowledge_first() -> None:
 
 def skip_inbox() -> None:
     """Decide every delivery anew, whatever was decided before."""
-    right = fold.decide
+    right: Callable[..., Any] = vars(fold)["decide"]
 
     def wrong(head: Head, update: Update, tally: Tally | None = None) -> Any:
         return right(replace(head, inbox={base: {} for base in head.inbox}), update, tally)
 
-    fold.decide = wrong
+    vars(fold)["decide"] = wrong
 
 
 MUTANTS: Mapping[str, Callable[[], None]] = {"acknowledge-first": acknowledge_first, "skip-inbox": skip_inbox}

@@ -4,7 +4,6 @@ What is known is on disk at any time: `faults.jsonl` has a line for each fault, 
 """
 
 import json
-import statistics
 import subprocess
 import sys
 import time
@@ -32,7 +31,7 @@ FIRST_SECONDS = 120.0  # for the first version
 RECOVERY_SECONDS = 120.0  # for the next one after a fault
 CALM_SECONDS = (0.3, 1.5)  # between two faults
 QUIET_SECONDS = 240.0  # for what is under way when the load ends
-MENDING_SECONDS = 1.0
+SETTLING_SECONDS = 2.0  # for receipts, once no update waits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +45,7 @@ class Played:
     lasted: float  # seconds until the harm was over
     recovered: float | None  # seconds from then until the next version; None: not in time
     paused: float  # the longest time without a version, from its beginning until it recovered, seconds
-    failed: str = ""  # what the fault itself ran into
+    failed: str = ""  # why it could not be played as it was meant, or what it found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +54,18 @@ class Outcome:
 
     setting: Setting
     minutes: float
+    planned_minutes: float
     nodes: int
     played: Sequence[Played]
     verdict: Verdict
     verified: bool  # every digest of the log, here and by `fedkseed verify`
     exits: Mapping[str, int]  # services that ended by themselves, with what code
     accepted: Sequence[str]  # older ledgers that were not refused
+
+    @property
+    def faults(self) -> Sequence[Played]:
+        """Those that were played as they were meant."""
+        return [fault for fault in self.played if not fault.failed]
 
     @property
     def good(self) -> bool:
@@ -79,8 +84,9 @@ class Outcome:
             "setting": asdict(self.setting),
             **{name: value for name, value in asdict(self.verdict).items() if name != "named"},
             "verify": self.verified,
-            "faults": len(self.played),
-            "kinds": len({fault.kind for fault in self.played}),
+            "faults": len(self.faults),
+            "kinds": len({fault.kind for fault in self.faults}),
+            "not_played": len(self.played) - len(self.faults),
             "recovery_p50": percentile(seconds, 0.5),
             "recovery_p95": percentile(seconds, 0.95),
             "not_recovered": sum(fault.recovered is None for fault in self.played),
@@ -95,11 +101,6 @@ def percentile(values: Sequence[float], share: float) -> float | None:
     """The smallest value that is not below this share of all; None of none."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
-
-
-def median(values: Sequence[float]) -> float | None:
-    """The middle one."""
-    return statistics.median(values) if values else None
 
 
 @contextmanager
@@ -121,9 +122,10 @@ def run(
     faults: Mapping[str, Fault],
     *,
     seconds: float,
+    quiet_seconds: float = QUIET_SECONDS,
     say: Callable[[str], object] = lambda _: None,
 ) -> Outcome:
-    """Play faults for so many seconds, or until there is none left, and judge.
+    """Play faults for so many seconds, or until there is none left, and judge after so many more at the most.
 
     Raises:
         AssertionError: the federation does not begin.
@@ -131,14 +133,14 @@ def run(
     with World(folder, setting, cluster) as world:
         assert world.commits.beyond(0, FIRST_SECONDS), "no first version"
         began = time.monotonic()
-        played = list(_played(world, planned, faults, began, seconds, say))
+        played = list(_played(world, planned, faults, seconds, say))
         minutes = (time.monotonic() - began) / 60
         accepted = [f"{fault.kind}: {fault.failed}" for fault in played if fault.failed.startswith(Accepted.__name__)]
-        world.ended_at = None
-        history_, commits, head = settle(world, say)
+        history_, commits, head = settle(world, quiet_seconds, say)
         return Outcome(
             setting=setting,
             minutes=minutes,
+            planned_minutes=seconds / 60,
             nodes=len(cluster.nodes),
             played=played,
             verdict=judge(history_, commits, head),
@@ -149,13 +151,9 @@ def run(
 
 
 def _played(
-    world: World,
-    planned: Iterator[Planned],
-    faults: Mapping[str, Fault],
-    began: float,
-    seconds: float,
-    say: Callable[[str], object],
+    world: World, planned: Iterator[Planned], faults: Mapping[str, Fault], seconds: float, say: Callable[[str], object]
 ) -> Iterator[Played]:
+    began = time.monotonic()
     with (world.folder / "faults.jsonl").open("a", encoding="utf-8") as lines:
         for plan in planned:
             if time.monotonic() - began > seconds:
@@ -169,7 +167,7 @@ def _played(
 
 def _told(fault: Played) -> str:
     recovered = "not recovered" if fault.recovered is None else f"recovered after {fault.recovered:.1f} s"
-    return f"{recovered}, paused {fault.paused:.1f} s{' ' if fault.failed else ''}{fault.failed}"
+    return " ".join((f"{recovered}, paused {fault.paused:.1f} s", fault.failed)).strip()
 
 
 def _play(world: World, plan: Planned, fault: Fault, began: float) -> Played:
@@ -213,21 +211,22 @@ def _recovered(world: World, before: int) -> bool:
     return until(looks(), RECOVERY_SECONDS)
 
 
-def settle(world: World, say: Callable[[str], object]) -> tuple[History, list[Commit], Head]:
+def settle(
+    world: World, seconds: float = QUIET_SECONDS, say: Callable[[str], object] = lambda _: None
+) -> tuple[History, list[Commit], Head]:
     """End the load, wait until all that was acknowledged has an outcome, and read everything."""
     world.quiet()
-    end = time.monotonic() + QUIET_SECONDS
-    while True:
+    end = time.monotonic() + seconds
+    left = -1
+    while left and time.monotonic() < end:
         with suppress(OSError, FedkseedError):
             world.heal()
             world.mend()
-            until((world.waiting == 0 for _ in iter(int, 1)), QUIET_SECONDS / 4)
-        time.sleep(2 * MENDING_SECONDS)
-        history_, commits, head = observe(world)
-        left = unanswered(history_, head, commits)
-        say(f"quiet: {left} acknowledged updates without an outcome, version {head.version}")
-        if not left or time.monotonic() > end:
-            break
+            until((world.waiting == 0 for _ in iter(int, 1)), seconds / 4)
+            time.sleep(SETTLING_SECONDS)
+            kept, commits, head = observe(world)
+            left = unanswered(kept, head, commits)
+            say(f"quiet: {left} acknowledged updates without an outcome, version {head.version}")
     for service in world.services:
         service.expected = {0}
     for service in (*world.loads, *world.aggregators):
