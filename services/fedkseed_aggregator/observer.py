@@ -135,7 +135,9 @@ class Observer:
         opened = self._opened.get(version)
         self._opened.setdefault(commit.version, commit.closed_at)
         seconds = None if opened is None else commit.closed_at - opened
-        if commit.kind == "round":
+        for client in commit.quarantined:
+            logs.warning("client quarantined", client=client, version=commit.version)
+        if commit.kind in ("round", "measured"):
             self._metrics.rounds.closed(members=len(commit.members), seconds=seconds)
             self._parts(before, version, seconds, change)
             sizes = self._costs.of_round(closing, commit.members)

@@ -12,9 +12,10 @@ from fedkseed.federation import Policy
 from fedkseed.genesis import genesis_digest
 from fedkseed.ledger.digest import state_digest
 from fedkseed.ledger.fold import Folded, told
-from fedkseed.ledger.head import Head, Integers, nothing_pending
+from fedkseed.ledger.head import Head, nothing_pending
 from fedkseed.ledger.rounds import Turn, advance, announce_again, close_round, end, void_members
 from fedkseed.ledger.staleness import table
+from fedkseed.ledger.statistics import Integers
 
 
 def roll_back(head: Head, coefficients: Integers, to: int, now: float) -> tuple[Head, Folded]:
