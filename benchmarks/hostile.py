@@ -8,7 +8,7 @@ before them that only measures. A run is compared with the one of the same foldi
 What a client measures depends on its name and the version alone: it is kept in the folder, as every finished run is, and
 not measured again. A benchmark that was stopped goes on where it was.
 
-    nice -n 10 python -m benchmarks.hostile [--json] [--folder DIR]
+    nice -n 10 python -m benchmarks.hostile [--json] [--rounds N] [--folder DIR]
 """
 
 import argparse
@@ -33,7 +33,7 @@ from fedkseed_evaluator.machine import Evaluate, Evaluated
 from fedkseed_simulator.facts import Outcome
 from fedkseed_simulator.run import Embedded
 
-ROUNDS, STEPS, BATCH, TOKENS, SIZE, EXAMPLES = 3, 12, 4, 16, 128, 200
+STEPS, BATCH, TOKENS, SIZE, EXAMPLES = 12, 4, 16, 128, 200
 HOSTILE = ("movies-3", "nyt-3", "tweets-3")
 ROBUST = Robust(norm=2.0, quarantine=5.0)
 ATTACKS: tuple[Attack, ...] = ("sign-flip", "huge", "scaled", "constant", "nan")
@@ -42,7 +42,7 @@ BLIND: tuple[Attack, ...] = ("huge", "nan", "constant")  # attacks that need no 
 FOLDER = Path(".cache/hostile")
 
 
-def federation(robust: bool, attack: Attack | None) -> Federation:
+def federation(rounds: int, robust: bool, attack: Attack | None) -> Federation:
     """The federation of one run."""
     example = settings.load(Path("examples/sentiment.toml"))
     hostile = tuple(Hostile(who=who, attack=attack, factor=FACTORS.get(attack, 1.0)) for who in HOSTILE) if attack else ()
@@ -51,7 +51,7 @@ def federation(robust: bool, attack: Attack | None) -> Federation:
         objective=replace(example.objective, max_tokens=TOKENS),
         pool=replace(example.pool, size=SIZE),
         training=replace(example.training, steps=STEPS, batch=BATCH),
-        rounds=settings.Rounds(cohort=12, deadline_seconds=1000.0, total=ROUNDS + robust),
+        rounds=settings.Rounds(cohort=12, deadline_seconds=1000.0, total=rounds + robust),
         robust=ROBUST if robust else None,
         evaluation=settings.EvaluationPlan(every=1000, examples=EXAMPLES, batch=50),
         simulation=settings.Simulation(seed=1, hostile=hostile),
@@ -95,13 +95,13 @@ class Party(Embedded):
         return self.scored
 
 
-def run(robust: bool, attack: Attack | None, folder: Path) -> dict[str, Any]:
+def run(rounds: int, robust: bool, attack: Attack | None, folder: Path) -> dict[str, Any]:
     """What one run came to; read from the folder where it was run before."""
-    name = f"{'robust' if robust else 'plain'}-{attack or 'nobody'}"
+    name = f"{rounds}-{'robust' if robust else 'plain'}-{attack or 'nobody'}"
     path = folder / f"run-{name}.json"
     if not path.exists():
         print(name, flush=True)
-        party = Party(federation(robust, attack), folder)
+        party = Party(federation(rounds, robust, attack), folder)
         outcome = party.simulation(lambda _: None).run()
         assert party.scored.version == outcome.head.version, "the last version is scored"
         _write(path, _result(robust, attack, party.scored, outcome))
@@ -141,15 +141,16 @@ def main() -> None:
     """Run what has not been run, and say what came of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print a record instead of a table")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds that train (%(default)s)")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where measurements and results are kept (%(default)s)")
     arguments = parser.parse_args()
     transformers.logging.disable_progress_bar()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     runs = [(robust, attack) for attack in (None, *ATTACKS) for robust in (False, True)]
     with contextlib.redirect_stdout(sys.stderr):
-        results = compared([run(robust, attack, arguments.folder) for robust, attack in runs])
+        results = compared([run(arguments.rounds, robust, attack, arguments.folder) for robust, attack in runs])
     if arguments.json:
-        print(json.dumps({"rounds": ROUNDS, "steps": STEPS, "robust": asdict(ROBUST), "runs": results}, indent=1))
+        print(json.dumps({"rounds": arguments.rounds, "steps": STEPS, "robust": asdict(ROBUST), "runs": results}, indent=1))
         return
     print("attack     folding     loss     change accuracy   hostile, honest excluded")
     for result in results:

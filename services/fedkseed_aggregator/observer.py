@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from fedkseed import logs
 from fedkseed.ledger.commit import Commit
 from fedkseed.ledger.head import Head
+from fedkseed.ledger.statistics import SUSPICION
 from fedkseed.ledger.watched import Looked, Sight, Transacted
 from fedkseed.messages import Receipt, Round
 from fedkseed.metrics.services import AggregatorMetrics
@@ -215,6 +216,11 @@ class Observer:
             minimum=policy.minimum,
             opened=round_.opened,
             deadline=round_.deadline,
+        )
+        known = head.robust
+        self._metrics.standing.robust(
+            quarantined=len(known.quarantined) if known else 0,
+            suspicion=max(known.suspicion.values(), default=0) / SUSPICION if known else 0.0,
         )
         if self._stood != head.version:
             self._stood = head.version

@@ -62,8 +62,8 @@ def learn(known: Statistics, pending: Pending, policy: Robust, version: int) -> 
     norms, examples = (histogram(np.array(values, np.int64)) for values in _sizes(evidence))
     halvings = _halvings(int(known.norms.sum() + norms.sum()))
     suspicion = _suspicion(known.suspicion, evidence, policy)
-    limit = np.inf if policy.quarantine is None else policy.quarantine * SUSPICION
-    excluded = {client: version for client, value in sorted(suspicion.items()) if value >= limit}
+    limit = policy.quarantine * SUSPICION
+    excluded = {client: version for client, value in suspicion.items() if value >= limit}
     return replace(
         known,
         scalars=_kept(known.scalars + pending.scalars, halvings),
