@@ -30,7 +30,6 @@ from urllib.parse import urlsplit
 
 EVALUATOR = "evaluator"
 VHOST = "/"
-SHARED = "(rounds|updates|receipts|dead|snapshots|evaluations|last)"  # exchanges and queues that every participant declares
 LEDGER_COMMANDS = "-@all +@read +@write +@transaction +@connection +time -@dangerous"
 
 
@@ -67,10 +66,11 @@ def _definitions(federation: str, participants: tuple[str, ...], passwords: dict
         _permission("aggregator", everything, rf"{everything}|^amq\.default$", everything),
     ]
     for name in participants:
-        own = rf"(client|receipts)\.{re.escape(name)}"
-        declared = rf"{everything}({SHARED}|{own})$"
-        written = rf"{everything}((updates|dead|snapshots|evaluations|last)|{own})$"
-        permissions.append(_permission(name, declared, written, declared))
+        own = rf"(client|receipts)\.{re.escape(name)}"  # its queues: declared, bound, read
+        heard = "rounds|receipts"  # exchanges that they are bound to
+        permissions.append(
+            _permission(name, rf"{everything}{own}$", rf"{everything}(updates|{own})$", rf"{everything}({heard}|{own})$")
+        )
     users = [{"name": u, "tags": _tags(u), "password_hash": _hash(p, u)} for u, p in sorted(passwords.items())]
     return {
         "users": [user | {"hashing_algorithm": "rabbit_password_hashing_sha256"} for user in users],
@@ -86,12 +86,11 @@ def _permission(user: str, configure: str, write: str, read: str) -> dict[str, s
 
 def _topics(federation: str, name: str) -> list[dict[str, str]]:
     """What a participant may write and bind by routing key: only in its own name, and only its own receipts."""
-    own = re.escape(name)
+    own, said = re.escape(name), "evaluation" if name == EVALUATOR else "update"
     keys = {
         "rounds": ("^$", "^round$"),
-        "updates": (rf"^(update|snapshot|evaluation)\.{own}$", r"^(update|snapshot|evaluation)\.\*$"),
+        "updates": (rf"^({said}|snapshot)\.{own}$", "^$"),
         "receipts": ("^$", f"^{own}$"),
-        "dead": ("^$", "^dead$"),
     }
     return [
         {"user": name, "vhost": VHOST, "exchange": f"fedkseed.{federation}.{exchange}", "write": write, "read": read}

@@ -60,7 +60,9 @@ def update(head: Head, client: str = "ann", *, base: int | None = None, k=(3,), 
 
 def evaluation(head: Head, version: int, **metrics: float) -> Evaluation:
     state = head.states[version][:16]
-    return Evaluation(federation=NAME, version=version, state=state, metrics=metrics, examples=10, seconds=1.0)
+    return Evaluation(
+        federation=NAME, client="evaluator", version=version, state=state, metrics=metrics, examples=10, seconds=1.0
+    )
 
 
 def at_version(head: Head, version: int) -> tuple[Head, tuple[Commit, ...]]:

@@ -5,6 +5,7 @@ into one line that names the setting.
 """
 
 import difflib
+import json
 import tomllib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -16,7 +17,15 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from fedkseed.errors import FileError, SettingError
 
 T = TypeVar("T")
+
+
+def _listed(value: Any) -> Any:
+    """A list where a command line gave it as JSON."""
+    return json.loads(value) if isinstance(value, str) and value.startswith("[") else value
+
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Names = Annotated[tuple[Name, ...], pydantic.BeforeValidator(_listed), Field(max_length=64)]
 Family = Literal["hadamard", "rademacher", "gaussian"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -24,6 +33,7 @@ PositiveInt = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Attack = Literal["huge", "nan", "sign-flip", "constant", "scaled"]
 MAX_POOL_SIZE = 65536  # a seed index travels as u16
+MAX_BATCH = 65536
 
 
 class _Checked:
@@ -94,7 +104,7 @@ class Training(_Checked):
     steps: Annotated[int, Field(ge=1, le=65536)] = 200  # tau
     eps: PositiveFloat = 5e-4
     lr: PositiveFloat = 3e-7  # eta
-    batch: PositiveInt = 1
+    batch: Annotated[int, Field(ge=1, le=MAX_BATCH)] = 1
     importance: bool = False  # FedKSeed-Pro: draw important seeds more often
 
 
@@ -130,6 +140,7 @@ class Rounds(_Checked):
     participation: Annotated[float, Field(gt=0, le=1)] = 1.0
     total: PositiveInt | None = None  # commits after which training is over
     target: Target | None = None
+    evaluators: Names = ("evaluator",)  # whose scores count
 
     def __post_init__(self) -> None:
         """Refuse a minimum that no cohort reaches."""

@@ -106,6 +106,7 @@ class Evaluation:
     """Scores of one version on held-out data."""
 
     federation: str
+    client: str  # the evaluator
     version: int
     state: bytes
     metrics: Mapping[str, float]

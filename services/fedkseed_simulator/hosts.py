@@ -135,7 +135,7 @@ class ClientHost:
         )
         reactor = Reactor(self._state, client.step, shell.carry_out)
         self._process = process
-        topology = shared(name) | personal(name, self._name)
+        topology = personal(name, self._name)
         process.start(reactor.feed, ClientStarted(), topology, client_shell.queues(name, self._name))
 
     def stop(self) -> None:
@@ -212,6 +212,6 @@ class EvaluatorHost:
         )
         state = evaluator.new(federation.name, self._name, federation.evaluation.every)
         self._reactor = Reactor(state, evaluator.step, shell.carry_out)
-        topology = shared(federation.name) | personal(federation.name, self._name)
+        topology = personal(federation.name, self._name)
         queues = evaluator_shell.queues(federation.name, self._name)
         process.start(self._reactor.feed, evaluator.Started(), topology, queues)

@@ -16,6 +16,7 @@ from fedkseed.ledger.redis import RedisLedger
 from fedkseed.transport.line import declare
 from fedkseed.transport.topology import (
     Address,
+    mailbox_queue,
     personal,
     receipts_queue,
     shared,
@@ -99,10 +100,10 @@ def log_in(urls) -> Iterator:
 
 @pytest.fixture
 def ann(urls, log_in):
-    """A channel of a client's, with everything declared that a client declares."""
+    """A channel of a client's, with everything declared that an aggregator and clients declare."""
+    declare(log_in(urls / "aggregator" / "amqp-url"), shared(F))
     for name in CLIENTS:
-        channel = log_in(urls / "clients" / name)
-        declare(channel, shared(F) | personal(F, name))
+        declare(log_in(urls / "clients" / name), personal(F, name))
     return log_in(urls / "clients" / "ann")
 
 
@@ -142,6 +143,11 @@ def test_a_client_sends_in_its_own_name_only(ann):
     assert refused(ann, to_aggregator(F, "update", "bob"))
 
 
+def test_only_an_evaluator_sends_scores(ann, urls, log_in):
+    publish(log_in(urls / "evaluator" / "amqp-url"), to_aggregator(F, "evaluation", "evaluator"))
+    assert refused(ann, to_aggregator(F, "evaluation", "ann"))
+
+
 @pytest.mark.parametrize(
     "to", [to_all(F), to_client(F, "bob"), to_mailbox(F, "bob"), Address(exchange=f"fedkseed.{F}.dead", key="dead")]
 )
@@ -153,6 +159,18 @@ def test_a_client_reads_no_receipts_but_its_own(ann):
     ann.basic_get(receipts_queue(F, "ann"))
     with pytest.raises(pika.exceptions.ChannelClosedByBroker, match="ACCESS_REFUSED"):
         ann.basic_get(receipts_queue(F, "bob"))
+
+
+@pytest.mark.parametrize("queue", [*(queue.name for queue in shared(F).queues), mailbox_queue(F, "bob")])
+def test_a_client_reads_removes_and_declares_no_queue_of_others(ann, urls, log_in, queue):
+    for attempt in (
+        lambda channel: channel.basic_get(queue),
+        lambda channel: channel.queue_purge(queue),
+        lambda channel: channel.queue_delete(queue),
+        lambda channel: channel.queue_declare(queue, durable=True, arguments={"x-queue-type": "quorum"}),
+    ):
+        with pytest.raises(pika.exceptions.ChannelClosedByBroker, match="ACCESS_REFUSED"):
+            attempt(log_in(urls / "clients" / "ann"))
 
 
 def test_a_client_cannot_have_the_receipts_of_another_sent_to_it(ann):

@@ -102,8 +102,8 @@ def _expected(setting: Field) -> object:
             return "required"
         case None:
             return "none"
-        case ():
-            return []
+        case tuple() as names:
+            return list(names)
         case value:
             return value
 

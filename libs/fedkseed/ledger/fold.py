@@ -6,8 +6,10 @@ the order, duplication or batching of its updates. While paused, updates are fol
 that changes nothing returns the very head it was given.
 """
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from operator import attrgetter
 
 import numpy as np
@@ -19,6 +21,7 @@ from fedkseed.ledger.commit import Commit
 from fedkseed.ledger.decide import Duplicate, Fold, Refusal, decide
 from fedkseed.ledger.digest import state_digest
 from fedkseed.ledger.head import Head, Member, Pending, frozen, nothing_pending
+from fedkseed.ledger.reports import Report
 from fedkseed.ledger.robust import opened as robustly
 from fedkseed.ledger.rounds import MAX_SUM, Turn, announce_again, close_round, end, filed, opening, remembered
 from fedkseed.ledger.staleness import table
@@ -32,6 +35,7 @@ class Folded:
     """What a change gives the world to know, in the order to say it."""
 
     receipts: tuple[Receipt, ...] = ()  # one per update, in the order of delivery; a duplicate gets its first one again
+    reports: tuple[Report, ...] = ()  # what the updates say, in the same order
     voided: tuple[Receipt, ...] = ()  # second receipts, of members whose round was discarded
     commits: tuple[Commit, ...] = ()  # to append to the log
     rounds: tuple[Round, ...] = ()  # to announce
@@ -77,19 +81,21 @@ def found(genesis_bytes: bytes, policy: Policy, now: float) -> Head:
     )
 
 
-def fold(head: Head, updates: Sequence[Update], now: float) -> tuple[Head, Folded]:
+def fold(head: Head, updates: Sequence[Update], now: float, sizes: Sequence[int] = ()) -> tuple[Head, Folded]:
     """Decide updates in the order of delivery and fold those that count.
 
     Args:
         head: the newest head.
         updates: a micro-batch of deliveries; redelivered ones are welcome.
         now: unix seconds, for the rounds that close on the way.
+        sizes: bytes of each update as it came, where somebody counted.
     """
     batch = _Batch(head, now)
     receipts = tuple(map(batch.receive, updates, tallies(updates)))
     batch.settle()
     return batch.head, Folded(
         receipts=receipts,
+        reports=tuple(map(Report.of, updates, sizes or repeat(0))),
         voided=tuple(receipt for turn in batch.turns for receipt in turn.voided),
         commits=tuple(turn.commit for turn in batch.turns if turn.commit),
         rounds=tuple(turn.head.round for turn in batch.turns),
@@ -260,24 +266,27 @@ def close(head: Head, version: int, attempt: int, now: float) -> tuple[Head, Fol
 def score(head: Head, evaluation: Evaluation, now: float) -> tuple[Head, Folded]:
     """Keep the scores of a version, and end training when they reach the policy's target.
 
-    Scores of another federation, of an unknown or long past version, or of another state are ignored with a reason.
+    Scores of another federation, by anybody but the policy's evaluators, of an unknown or long past version, or of another
+    state are ignored with a reason. Values that are not finite say nothing that could be compared, and are left out.
     """
     state = head.states.get(evaluation.version)
     if evaluation.federation != head.genesis.federation:
         return head, Folded(reason=f"this is federation {head.genesis.federation}")
+    if evaluation.client not in head.policy.rounds.evaluators:
+        return head, Folded(reason=f"{evaluation.client} is not an evaluator of this federation")
     if state is None:
         return head, Folded(reason=f"version {evaluation.version} is unknown or too old to be scored")
     if evaluation.state != state[:STATE_BYTES]:
         return head, Folded(reason=f"state digest is not that of version {evaluation.version}")
-    scores = {**head.evaluations, evaluation.version: dict(evaluation.metrics)}
-    scored = replace(head, revision=head.revision + 1, evaluations=scores)
-    return told(end(scored, now)) if head.state != "closed" and _reached(head.policy, evaluation) else (scored, Folded())
+    scores = {name: value for name, value in evaluation.metrics.items() if math.isfinite(value)}
+    scored = replace(head, revision=head.revision + 1, evaluations={**head.evaluations, evaluation.version: scores})
+    return told(end(scored, now)) if head.state != "closed" and _reached(head.policy, scores) else (scored, Folded())
 
 
-def _reached(policy: Policy, evaluation: Evaluation) -> bool:
+def _reached(policy: Policy, scores: Mapping[str, float]) -> bool:
     """Say whether scores meet the target, if there is one."""
     target = policy.rounds.target
-    return target is not None and target.metric in evaluation.metrics and target.reached(evaluation.metrics[target.metric])
+    return target is not None and target.metric in scores and target.reached(scores[target.metric])
 
 
 def announced(head: Head, version: int, attempt: int) -> tuple[Head, Folded]:

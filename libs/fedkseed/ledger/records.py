@@ -9,7 +9,8 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple
+from dataclasses import asdict, astuple
+from math import isfinite, nan
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from fedkseed.errors import DecodeError, LedgerAltered
 from fedkseed.federation import Policy, Robust, Rounds, Target, Training
 from fedkseed.ledger.commit import Commit
 from fedkseed.ledger.head import BaseVersion, Head, Member, Pending, frozen
+from fedkseed.ledger.reports import Report, RoundReport
 from fedkseed.ledger.statistics import BUCKETS, Bounds, Evidence, Integers, Statistics
 from fedkseed.ledger.store import LastSeen
 from fedkseed.messages import Receipt, Round
@@ -98,9 +100,9 @@ def policy(data: bytes) -> Policy:
         ValueError, KeyError, TypeError: it is none.
     """
     content = json.loads(data)
-    target = content["rounds"].pop("target")
-    rounds = Rounds(**content["rounds"], target=target and Target(**target))
-    robust = content.get("robust")
+    rounds, robust = content["rounds"], content.get("robust")
+    target, evaluators = rounds.pop("target"), tuple(rounds.pop("evaluators"))
+    rounds = Rounds(**rounds, target=target and Target(**target), evaluators=evaluators)
     return Policy(training=Training(**content["training"]), rounds=rounds, robust=robust and Robust(**robust))
 
 
@@ -121,7 +123,8 @@ def base(data: bytes) -> BaseVersion:
 
 def last_seen_bytes(seen: LastSeen) -> bytes:
     """What was last heard of a client, without its name."""
-    return f'[{seen.at!r}, {seen.base}, "{seen.outcome}"]'.encode()  # as JSON has it; a call for each update adds up
+    told = f", {_number(seen.report.loss)}, {_number(seen.report.seconds)}, {seen.report.size}" if seen.report else ""
+    return f'[{seen.at!r}, {seen.base}, "{seen.outcome}"{told}]'.encode()  # as JSON has it; a call for each update adds up
 
 
 def last_seen(data: bytes) -> LastSeen:
@@ -130,8 +133,42 @@ def last_seen(data: bytes) -> LastSeen:
     Raises:
         ValueError, TypeError: it is something else.
     """
-    at, base, outcome = json.loads(data)
-    return LastSeen(at=at, base=base, outcome=outcome)
+    at, base, outcome, *told = json.loads(data)
+    return LastSeen(at=at, base=base, outcome=outcome, report=_report(*told) if told else None)
+
+
+def _report(loss: float | None, seconds: float | None, size: int) -> Report:
+    return Report(loss=nan if loss is None else loss, seconds=nan if seconds is None else seconds, size=size)
+
+
+def _number(value: float) -> str:
+    return repr(value) if isfinite(value) else "null"
+
+
+def report_commands(federation: str, added: Mapping[int, RoundReport], outdated: Sequence[int]) -> tuple[Command, ...]:
+    """What adds to the reports of rounds, and drops the oldest of them."""
+    name = key(federation, "reports")
+    more = [
+        ("HINCRBY", name, f"{version}:{field}", count)
+        for version, report in added.items()
+        for field, count in asdict(report).items()
+        if count
+    ]
+    gone = [f"{version}:{field}" for version in outdated for field in RoundReport.__slots__]
+    return (*more, ("HDEL", name, *gone)) if gone else (*more,)
+
+
+def round_reports(fields: Fields) -> dict[int, RoundReport]:
+    """Read the reports of rounds, by version.
+
+    Raises:
+        ValueError, TypeError: they are something else.
+    """
+    sums: dict[int, dict[str, int]] = {}
+    for name, count in fields.items():
+        version, _, field = name.decode().partition(":")
+        sums.setdefault(int(version), {})[field] = int(count)
+    return {version: RoundReport(**sums[version]) for version in sorted(sums)}
 
 
 def receipt(data: bytes) -> Receipt:

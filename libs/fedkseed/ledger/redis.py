@@ -28,7 +28,8 @@ from fedkseed.ledger.fold import Folded, found
 from fedkseed.ledger.head import Head
 from fedkseed.ledger.mirror import Mirror
 from fedkseed.ledger.records import Command, key, legible, paired
-from fedkseed.ledger.store import MAX_CLIENTS, Change, LastSeen, check, forgettable, sightings
+from fedkseed.ledger.reports import RoundReport
+from fedkseed.ledger.store import MAX_CLIENTS, Change, LastSeen, check, forgettable, outdated, reported, sightings
 
 MAX_PAUSE = 0.05  # seconds between two attempts of a change that lost a race
 CROWD = MAX_CLIENTS + MAX_CLIENTS // 8  # clients noted when the oldest are forgotten; now and then is enough
@@ -127,6 +128,11 @@ class RedisLedger:
         with self._lock:
             return self._twice(self._clients)
 
+    def reports(self) -> Mapping[int, RoundReport]:
+        """See LedgerStore."""
+        with self._lock:
+            return self._twice(self._reports)
+
     def _key(self, name: str) -> str:
         return key(self._federation, name)
 
@@ -160,7 +166,7 @@ class RedisLedger:
             return self._lost[token]
         after, folded = change(head, now)
         check(head, after, folded)
-        noted = self._noted(sightings(folded.receipts, now))
+        noted = self._noted(head, folded, now)
         if after is head:
             replies: list[Any] | None = self._link.ask(*noted)
         else:
@@ -169,7 +175,7 @@ class RedisLedger:
             if replies is None:
                 return None
             self._mirror.keep(after)
-        if noted and replies and replies[-1] > CROWD:
+        if folded.receipts and replies and replies[-1] > CROWD:
             self._thin_out()
         return folded
 
@@ -200,12 +206,18 @@ class RedisLedger:
         with legible("clients"):
             return {client.decode(): records.last_seen(data) for client, data in paired(reply).items()}
 
-    def _noted(self, seen: Mapping[str, LastSeen]) -> tuple[Command, ...]:
-        """The commands that note who was heard of; the last one counts all that are noted."""
-        if not seen:
-            return ()
+    def _reports(self) -> dict[int, RoundReport]:
+        reply = self._link.ask(("HGETALL", self._key("reports")))[0]
+        with legible("reports"):
+            return records.round_reports(paired(reply))
+
+    def _noted(self, before: Head, folded: Folded, now: float) -> tuple[Command, ...]:
+        """The commands that note what was heard; where there are clients, the last one counts all that are noted."""
+        reports = records.report_commands(self._federation, reported(before, folded), outdated(folded))
+        if not (seen := sightings(folded, now)):
+            return reports
         pairs = (part for client, last in seen.items() for part in (client, records.last_seen_bytes(last)))
-        return (("HSET", self._key("clients"), *pairs), ("HLEN", self._key("clients")))
+        return (*reports, ("HSET", self._key("clients"), *pairs), ("HLEN", self._key("clients")))
 
     def _thin_out(self) -> None:
         if names := forgettable(self._clients()):

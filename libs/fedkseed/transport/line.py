@@ -32,7 +32,7 @@ from pika.spec import Basic  # type: ignore[import-untyped]
 
 from fedkseed.errors import BrokerDenied, BrokerError, QueueMissing, SettingError, TopologyMismatch
 from fedkseed.transport import condition
-from fedkseed.transport.condition import Blocked, Condition, Connected, Disconnected, Unblocked
+from fedkseed.transport.condition import Awaiting, Blocked, Condition, Connected, Disconnected, Unblocked
 from fedkseed.transport.pauses import Pauses
 from fedkseed.transport.topology import NOTHING, Topology
 
@@ -298,7 +298,10 @@ class Line:
         lasted = 0.0 if self._up_since is None else time.monotonic() - self._up_since
         self._failures = 1 if lasted > self._pauses.longest_seconds else self._failures + 1
         seconds = self.pause(self._failures, self._begin)
-        self._observe(Disconnected(line=self._name, reason=_sentence(error), again_seconds=seconds))
+        if _code(error) == NOT_FOUND and self._up_since is None:
+            self._observe(Awaiting(line=self._name, what=_sentence(error), again_seconds=seconds))
+        else:
+            self._observe(Disconnected(line=self._name, reason=_sentence(error), again_seconds=seconds))
 
     def _end(self) -> None:
         self._ending = True
