@@ -38,7 +38,7 @@ from fedkseed.process import Process
 from fedkseed.reactor import Reactor
 from fedkseed.transport.line import Server
 from fedkseed.transport.rabbitmq import RabbitBroker
-from fedkseed.transport.topology import personal, shared
+from fedkseed.transport.topology import personal
 from fedkseed_client import machine, shell
 from fedkseed_client.events import Event, Started
 from fedkseed_client.machine import Assignment
@@ -78,7 +78,7 @@ class Client:
             end=self.process.stop,
         )
         reactor = Reactor(machine.new(NAME, name, examples), machine.step, outside.carry_out)
-        topology, queues = shared(NAME) | personal(NAME, name), shell.queues(NAME, name)
+        topology, queues = personal(NAME, name), shell.queues(NAME, name)
         run = lambda: self.process.run(reactor.feed, Started(), topology, queues)  # noqa: E731
         self.thread = threading.Thread(target=run, name=name, daemon=True)
         self.thread.start()

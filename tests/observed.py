@@ -74,7 +74,7 @@ class Watched:
         traffic = self._traffic(metrics)
         connection = WatchedBroker(self.broker.connect(), traffic.passed)
         process = self._process("aggregator", metrics, connection, aggregator_shell.events)
-        observer = aggregator_observer.Observer(metrics, traffic, lambda: None, lambda: self.clock.now)
+        observer = aggregator_observer.Observer(metrics, traffic, lambda: None, lambda: self.clock.now, self.ledger.commits)
         shell = aggregator_shell.Shell(
             store=WatchedLedger(self.ledger, observer.ledger),
             broker=connection,
@@ -100,7 +100,7 @@ class Watched:
             end=process.stop,
         )
         reactor = Reactor(state, client_machine.step, shell.carry_out, lambda seen: observer.see(seen, reactor.state))
-        topology = shared(NAME) | personal(NAME, name)
+        topology = personal(NAME, name)
         process.start(reactor.feed, ClientStarted(), topology, client_shell.queues(NAME, name))
 
     def evaluator(self, name: str) -> None:
@@ -117,7 +117,7 @@ class Watched:
             end=process.stop,
         )
         reactor = Reactor(state, evaluating.step, shell.carry_out, lambda seen: observer.see(seen, reactor.state))
-        topology = shared(NAME) | personal(NAME, name)
+        topology = personal(NAME, name)
         process.start(reactor.feed, evaluating.Started(), topology, evaluator_shell.queues(NAME, name))
 
     def _traffic(self, metrics) -> Traffic:

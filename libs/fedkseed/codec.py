@@ -1,8 +1,9 @@
 """Messages to bytes and back: one msgpack map each, and integer vectors as a bitmap with varints.
 
 Structure is checked here, once, at the door: size, schema, type, the keys of the type, names, lengths of binary fields.
-Values are the ledger's to judge. Whatever bytes come in, `decode` returns a message or raises DecodeError. Encoding is
-deterministic: keys in the order of the fields, so that a message read and written again is the same bytes.
+Limits come before memory: there is no room made for what a message promises before it is there. Values are the ledger's to
+judge. Whatever bytes come in, `decode` returns a message or raises DecodeError. Encoding is deterministic: keys in the
+order of the fields, so that a message read and written again is the same bytes.
 """
 
 import math
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedkseed.errors import DecodeError
+from fedkseed.federation import MAX_BATCH
 from fedkseed.messages import (
     NONCE_BYTES,
     STATE_BYTES,
@@ -36,6 +38,8 @@ MAX_BYTES = 1 << 20
 MAX_PAIRS = 65536
 MAX_POOL_SIZE = 65536
 MAX_VARINT = 10  # bytes: 64 bits, seven at a time
+MAX_KEYS = 64  # of a map
+MAX_TEXT = 1024  # bytes of a text
 RECEIPTS = 1 << 12  # that are remembered as they are written
 
 _MESSAGES: Mapping[str, type[Any]] = {
@@ -100,14 +104,7 @@ def decode(data: bytes) -> Message:
     Raises:
         DecodeError: the bytes are not a message of this schema; the line names the key at fault.
     """
-    if len(data) > MAX_BYTES:
-        raise DecodeError(f"{len(data)} bytes, more than {MAX_BYTES}")
-    try:
-        content = msgpack.unpackb(data)
-    except (ValueError, msgpack.UnpackException) as error:
-        raise DecodeError(f"not msgpack: {error}") from error
-    if not isinstance(content, dict):
-        raise DecodeError("not a map")
+    content = _content(data)
     if not _is_integer(schema := content.get("v")) or schema != SCHEMA:
         raise DecodeError(f"v: unknown schema {schema!r:.40}")
     tag = content.get("t")
@@ -119,16 +116,100 @@ def decode(data: bytes) -> Message:
 
 def declared_type(data: bytes) -> type[Message] | None:
     """The type that bytes say they are, without reading the rest of them; None where they name none of ours."""
-    unpacker = msgpack.Unpacker()
-    unpacker.feed(data[:MAX_BYTES])
+    if len(data) > MAX_BYTES:
+        return None
+    unpacker = _walker(data)
     try:
-        for _ in range(unpacker.read_map_header()):
+        for _ in range(min(unpacker.read_map_header(), MAX_KEYS)):
             if unpacker.unpack() == "t":
                 return _MESSAGES.get(unpacker.unpack())
             unpacker.skip()
-    except (ValueError, TypeError, msgpack.UnpackException):
+    except _UNREADABLE:
         return None
     return None
+
+
+_UNREADABLE = (ValueError, TypeError, msgpack.UnpackException)
+
+
+def _walker(data: bytes) -> msgpack.Unpacker:
+    """Bytes to be read value by value. It builds no containers: a header of five bytes may promise millions of entries."""
+    room = max(len(data), 1)
+    unpacker = msgpack.Unpacker(read_size=room, max_str_len=MAX_TEXT, max_array_len=0, max_map_len=0, max_ext_len=0)
+    unpacker.feed(data)
+    return unpacker
+
+
+def _content(data: bytes) -> dict[str, Any]:
+    """The keys of a message that mean something, with plain values; containers under other keys are passed over unbuilt."""
+    if len(data) > MAX_BYTES:
+        raise DecodeError(f"{len(data)} bytes, more than {MAX_BYTES}")
+    if not _is_map(data):
+        raise DecodeError("not a map" if _is_one_value(data) else "not msgpack")
+    unpacker = _walker(data)
+    try:
+        content = _entries(unpacker, _PARTS)
+    except _UNREADABLE as error:
+        raise DecodeError(f"not msgpack: {error or type(error).__name__}") from error
+    if unpacker.tell() != len(data):
+        raise DecodeError(f"not msgpack alone: {len(data) - unpacker.tell()} bytes follow it")
+    return content
+
+
+def _is_map(data: bytes) -> bool:
+    """Whether bytes begin as a map does."""
+    return data[:1] in _MAPS
+
+
+_MAPS = {bytes((first,)) for first in (*range(0x80, 0x90), 0xDE, 0xDF)}
+
+
+def _is_one_value(data: bytes) -> bool:
+    """Whether bytes are something in msgpack, and no more than that."""
+    unpacker = _walker(data)
+    try:
+        unpacker.skip()
+    except _UNREADABLE:
+        return False
+    return bool(unpacker.tell() == len(data))
+
+
+def _entries(unpacker: msgpack.Unpacker, parts: Mapping[str, Callable[[msgpack.Unpacker], Any]]) -> dict[str, Any]:
+    """Read a map: what each known key stands for is read by its part; a key may stand there only once."""
+    content: dict[str, Any] = {}
+    entries, key = _header(unpacker), None
+    keys = set()
+    try:
+        for _ in range(entries):
+            keys.add(key := unpacker.unpack())
+            if key in parts:
+                content[key] = parts[key](unpacker)
+            else:
+                unpacker.skip()
+    except (DecodeError, ValueError, TypeError) as error:
+        raise DecodeError(f"{key!r:.40}: {error or type(error).__name__}") from error
+    if len(keys) < entries or not all(isinstance(key, str) for key in keys):
+        raise DecodeError("a key is not text, or occurs twice")
+    return content
+
+
+def _header(unpacker: msgpack.Unpacker) -> int:
+    """How many entries a map has."""
+    try:
+        entries = int(unpacker.read_map_header())
+    except ValueError as error:
+        raise DecodeError("not a map") from error
+    if entries > MAX_KEYS:
+        raise DecodeError(f"{entries} keys, more than {MAX_KEYS}")
+    return entries
+
+
+def _scores(unpacker: msgpack.Unpacker) -> dict[Any, Any]:
+    """A map of plain values under any names."""
+    pairs = [(unpacker.unpack(), unpacker.unpack()) for _ in range(_header(unpacker))]
+    if len(scores := dict(pairs)) < len(pairs):
+        raise DecodeError("a name occurs twice")
+    return scores
 
 
 def _read(message: type[Any], content: Mapping[str, Any]) -> Any:
@@ -165,6 +246,15 @@ def _count(value: Any) -> int:
     return number
 
 
+def _up_to(most: int) -> Check:
+    def check(value: Any) -> int:
+        if (number := _count(value)) > most:
+            raise DecodeError(f"more than {most}")
+        return number
+
+    return check
+
+
 def _number(value: Any) -> float:
     if not isinstance(value, float) and not _is_integer(value):
         raise DecodeError("not a number")
@@ -174,6 +264,12 @@ def _number(value: Any) -> float:
 def _finite(value: Any) -> float:
     if not math.isfinite(number := _number(value)):
         raise DecodeError("not finite")
+    return number
+
+
+def _positive(value: Any) -> float:
+    if (number := _finite(value)) <= 0:
+        raise DecodeError("not positive")
     return number
 
 
@@ -235,14 +331,10 @@ def _integers(value: Any) -> bytes:
 
 
 def _metrics(value: Any) -> dict[str, float]:
-    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
-        raise DecodeError("not a map with text keys")
-    return {name: _number(score) for name, score in value.items()}
+    return {_name(name): _number(score) for name, score in value.items()}
 
 
 def _round(value: Any) -> Any:
-    if not isinstance(value, dict):
-        raise DecodeError("not a map")
     return _read(Round, value)
 
 
@@ -262,11 +354,11 @@ _CHECKS: Mapping[str, Check] = {  # a key means the same in every message that h
     "opened": _finite,
     "deadline": _finite,
     "last": _flag,
-    "steps": _count,
-    "eps": _finite,
-    "lr": _finite,
-    "batch": _count,
-    "participation": _finite,
+    "steps": _up_to(MAX_PAIRS),  # a client makes room for them before it takes the first
+    "eps": _positive,
+    "lr": _positive,
+    "batch": _up_to(MAX_BATCH),
+    "participation": _positive,
     "max_staleness": _or_nil(_count),
     "genesis": _binary,
     "coefficients": _integers,
@@ -323,6 +415,8 @@ def unpack_integers(data: bytes, size: int) -> NDArray[np.int64]:
     Raises:
         DecodeError: bits beyond K, a varint that is cut off, non-minimal, zero or wider than 64 bits, trailing bytes.
     """
+    if not 0 <= size <= MAX_POOL_SIZE:
+        raise DecodeError(f"a pool of {size} seeds")
     head = -(-size // 8)
     octets = np.frombuffer(data, np.uint8)
     bits = np.unpackbits(octets[:head], bitorder="little")
@@ -353,3 +447,13 @@ def _varints(octets: NDArray[np.uint8], count: int) -> NDArray[np.int64]:
     place = np.arange(len(octets)) - np.repeat(starts, lengths)
     codes = np.add.reduceat((octets & 0x7F).astype(np.uint64) << _SHIFTS[place], starts)
     return (codes >> np.uint64(1)).view(np.int64) ^ -(codes & np.uint64(1)).view(np.int64)
+
+
+_PLAIN: Mapping[str, Callable[[msgpack.Unpacker], Any]] = dict.fromkeys(
+    ("v", "t", *(_CHECKS.keys() - {"round", "metrics"})), msgpack.Unpacker.unpack
+)
+_PARTS: Mapping[str, Callable[[msgpack.Unpacker], Any]] = {  # a round holds no round: nothing is nested deeper than this
+    **_PLAIN,
+    "round": lambda unpacker: _entries(unpacker, _PLAIN),
+    "metrics": _scores,
+}

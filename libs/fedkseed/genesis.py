@@ -7,15 +7,16 @@ of what is stored is the digest that everyone holds.
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import pydantic
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from fedkseed.errors import GenesisMismatch
-from fedkseed.federation import Objective, Pool, PositiveFloat
+from fedkseed.federation import Name, Objective, Pool, PositiveFloat
 
 SCHEMA: Literal[1] = 1
+MAX_BYTES = 1 << 20  # it must fit into a message
 Dtype = Literal["F32", "F16", "BF16"]  # as safetensors names them
 
 
@@ -24,7 +25,7 @@ class TensorSpec:
     """One trainable tensor of the parameter layout."""
 
     name: str
-    shape: tuple[int, ...]
+    shape: tuple[Annotated[int, Field(ge=0, lt=1 << 63)], ...]
     dtype: Dtype  # as stored in the base
 
 
@@ -33,7 +34,7 @@ class Genesis:
     """The identity of a federation: base, directions, objective and the size of a tick."""
 
     schema: Literal[1] = SCHEMA
-    federation: str
+    federation: Name
     layout: tuple[TensorSpec, ...]  # sorted by name
     base_digest: str  # hex SHA-256 over the layout's tensors
     support_digest: str | None
@@ -53,6 +54,8 @@ class Genesis:
         Raises:
             GenesisMismatch: they are not a genesis of this schema.
         """
+        if len(data) > MAX_BYTES:
+            raise GenesisMismatch(f"a genesis of {len(data)} bytes, more than {MAX_BYTES}")
         try:
             return _ADAPTER.validate_json(data)
         except pydantic.ValidationError as error:

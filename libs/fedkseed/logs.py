@@ -96,8 +96,8 @@ def _finite(value: Any) -> Any:
 
 
 def _word(value: Any) -> str:
-    """A value as text: numbers short, and anything with spaces in quotes."""
+    """A value as text: numbers short, and anything with spaces in quotes; nobody else begins a line or moves the cursor."""
     if isinstance(value, float):
         return f"{value:.6g}"
     text = str(value)
-    return json.dumps(text) if not text or re.search(r'[\s"=]', text) else text
+    return json.dumps(text) if not text or not text.isprintable() or re.search(r'[\s"=]', text) else text

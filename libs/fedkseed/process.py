@@ -18,6 +18,7 @@ from fedkseed.transport.topology import Topology
 
 E = TypeVar("E")  # event
 BATCH = 1000  # notices read together at the most
+NAP_SECONDS = 3600.0  # at most between two looks at the timers: a deadline may be further away than a wait can be
 GRACE_SECONDS = 10.0  # how long a stopping process waits for confirmations
 
 
@@ -126,5 +127,5 @@ class Process(Generic[E]):
         return items
 
     def _patience(self) -> float | None:
-        """Until the next timer; for ever without one."""
-        return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+        """Until the next timer, or a while before it; for ever without one."""
+        return min(max(0.0, self._timers[0][0] - time.monotonic()), NAP_SECONDS) if self._timers else None

@@ -25,6 +25,8 @@ from fedkseed.transport.topology import to_aggregator
 
 REQUEST = -1  # the token under which requests are published
 PATIENCE_SECONDS = 30.0  # for an answer, and for news beyond the deadline of a round
+LONGEST_SECONDS = 7 * 24 * 3600.0  # that a round is believed to last: its announcer's clock may be anything
+WAITING = 64  # rounds at most that wait for a snapshot, the newest ones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -126,7 +128,7 @@ def announce(replica: Replica, round_: Round) -> Replica:
     rival = known.get(round_.version)
     if rival is None or rival.attempt < round_.attempt:
         known[round_.version] = round_
-    waiting = tuple(known[version] for version in sorted(known))
+    waiting = tuple(known[version] for version in sorted(known)[-WAITING:])
     return _settle(replace(replica, waiting=waiting))
 
 
@@ -211,7 +213,8 @@ def _expect(replica: Replica) -> Followed:
     """Wake up some time after the round that is held should have ended; after the last one there is no news."""
     assert replica.held is not None, "only a complete replica waits for news"
     round_ = replica.held.round
-    replica, wake = _wake(replica, round_.deadline - round_.opened + PATIENCE_SECONDS)
+    lasting = min(max(0.0, round_.deadline - round_.opened), LONGEST_SECONDS)
+    replica, wake = _wake(replica, lasting + PATIENCE_SECONDS)
     return replica, () if round_.last else (wake,)
 
 

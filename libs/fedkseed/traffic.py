@@ -17,6 +17,7 @@ from fedkseed.metrics.transport import LINES, REASONS, TransportMetrics
 from fedkseed.transport import topology
 from fedkseed.transport.broker import Confirmed, Delivery, Envelope, Unconfirmed
 from fedkseed.transport.condition import (
+    Awaiting,
     Blocked,
     Condition,
     Connected,
@@ -75,6 +76,7 @@ class Traffic:
         self._metrics, self._user, self._waiting, self._backlog, self._clock = metrics, user, waiting, backlog, clock
         self._lock = threading.Lock()
         self._up: set[Line] = set()
+        self._awaited: dict[str, str] = {}  # what others must declare first
         self._reached = False  # ever
         self._outstanding: set[int] = set()
         self._held: dict[int, str] = {}  # queues, by the tags of deliveries
@@ -83,7 +85,12 @@ class Traffic:
 
     def missing(self) -> list[str]:
         """What must be up before the service can work, and is not."""
-        return [f"the {line} line to the broker is down" for line in LINES if line not in self._up]
+        return [self._down(line) for line in LINES if line not in self._up]
+
+    def _down(self, line: str) -> str:
+        if what := self._awaited.get(line):
+            return f"the {line} line to the broker waits for what an aggregator declares: {what}"
+        return f"the {line} line to the broker is down"
 
     def passed(self, passage: Passage) -> None:
         """Something passes."""
@@ -115,6 +122,10 @@ class Traffic:
                 case Disconnected(line=line, reason=reason, again_seconds=again_seconds):
                     self._disconnected(line)
                     logs.warning("disconnected", line=line, reason=reason, again_seconds=again_seconds)
+                case Awaiting(line=line, what=what, again_seconds=again_seconds):
+                    self._disconnected(line)
+                    self._awaited[line] = what
+                    logs.info("waiting for an aggregator", line=line, what=what, again_seconds=again_seconds)
                 case Blocked(reason=reason):
                     self._blocked_since = self._blocked_since or self._clock()
                     self._metrics.blocked()
@@ -163,6 +174,7 @@ class Traffic:
         """Only of the lines that stay is it shown whether they are up."""
         if line in LINES:
             self._up.add(line)
+            self._awaited.pop(line, None)
             self._reached = True
             self._metrics.connected(line)
 
@@ -170,6 +182,7 @@ class Traffic:
         """What was held is delivered again, and nobody is blocked."""
         if line in LINES:
             self._up.discard(line)
+            self._awaited.pop(line, None)
             self._metrics.disconnected(line)
         if line == "consuming":
             self._release(tuple(self._held))

@@ -13,6 +13,7 @@ from fedkseed.errors import LedgerUnreachable
 from fedkseed.ledger.commit import Commit
 from fedkseed.ledger.fold import Folded
 from fedkseed.ledger.head import Head
+from fedkseed.ledger.reports import RoundReport
 from fedkseed.ledger.store import Change, LastSeen, LedgerStore
 
 T = TypeVar("T")
@@ -58,6 +59,10 @@ class PatientLedger:
     def clients(self) -> Mapping[str, LastSeen]:
         """See LedgerStore."""
         return self._try(self._store.clients)
+
+    def reports(self) -> Mapping[int, RoundReport]:
+        """See LedgerStore."""
+        return self._try(self._store.reports)
 
     def _try(self, ask: Callable[[], T]) -> T:
         seconds = FIRST_SECONDS

@@ -103,7 +103,8 @@ class Shell:
         match effect:
             case Fold(arrivals=arrivals):
                 updates = tuple(arrival.message for arrival in arrivals)
-                folded = self._store.transact(lambda head, now: fold.fold(head, updates, now))
+                sizes = tuple(arrival.size for arrival in arrivals)
+                folded = self._store.transact(lambda head, now: fold.fold(head, updates, now, sizes))
                 return Changed(folded=folded, tags=tuple(arrival.tag for arrival in arrivals))
             case Score(arrival=arrival):
                 folded = self._store.transact(lambda head, now: fold.score(head, arrival.message, now))

@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from fedkseed import data, settings
+from fedkseed.errors import Quarantined
 from fedkseed.metrics.services import ClientMetrics
 from fedkseed.reactor import Reactor
-from fedkseed.transport.topology import personal, shared
+from fedkseed.transport.topology import personal
 from fedkseed_cli.services import DATA, Frame, tell_weights
 from fedkseed_client import machine, shell
 from fedkseed_client.disk import Disk
@@ -58,6 +59,8 @@ def client(source: Path) -> None:
         end=process.stop,
     )
     reactor = Reactor(state, machine.step, edge.carry_out, lambda happening: observer.see(happening, reactor.state))
-    topology, queues = shared(name) | personal(name, who), shell.queues(name, who)
+    topology, queues = personal(name, who), shell.queues(name, who)
     frame.serve(lambda: process.run(reactor.feed, Started(), topology, queues))
     tell_weights(reactor.state.replica, chosen.base, chosen.support, chosen.threads)
+    if reactor.state.quarantined:
+        raise Quarantined(f"federation {name} counts no update of {who} until its operator lifts the quarantine")

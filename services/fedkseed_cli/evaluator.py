@@ -9,7 +9,7 @@ import click
 from fedkseed import data, settings
 from fedkseed.metrics.services import EvaluatorMetrics
 from fedkseed.reactor import Reactor
-from fedkseed.transport.topology import personal, shared
+from fedkseed.transport.topology import personal
 from fedkseed_cli.services import DATA, Frame, tell_weights
 from fedkseed_evaluator import machine, shell
 from fedkseed_evaluator.machine import Evaluate, Event, Started
@@ -50,6 +50,6 @@ def evaluator(source: Path) -> None:
         end=process.stop,
     )
     reactor = Reactor(state, machine.step, edge.carry_out, lambda happening: observer.see(happening, reactor.state))
-    topology, queues = shared(name) | personal(name, who), shell.queues(name, who)
+    topology, queues = personal(name, who), shell.queues(name, who)
     frame.serve(lambda: process.run(reactor.feed, Started(), topology, queues))
     tell_weights(reactor.state.replica, chosen.base, chosen.support, chosen.threads)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import islice
+from math import isfinite
 from typing import Any
 
 import click
@@ -13,6 +14,8 @@ from rich.live import Live
 
 from fedkseed.genesis import genesis_digest
 from fedkseed.ledger.redis import RedisLedger
+from fedkseed.ledger.reports import Report, RoundReport
+from fedkseed.ledger.store import LastSeen
 from fedkseed_cli.access import on_ledger
 from fedkseed_cli.dashboard import ROUNDS, dashboard
 from fedkseed_cli.history import line, record
@@ -66,9 +69,26 @@ def state(view: View) -> dict[str, Any]:
         "minimum": head.policy.rounds.minimum,
         "deadline_in_seconds": head.round.deadline - now if head.state == "open" else None,
         "commits": [record(commit, head.evaluations.get(commit.version, {})) for commit in view.commits],
+        "reports": {version: _sums(report) for version, report in view.reports.items()},
         "evaluations": {version: dict(scores) for version, scores in sorted(head.evaluations.items())},
-        "clients": {client: asdict(last) | {"seconds_ago": now - last.at} for client, last in newest(view.seen)},
+        "clients": {client: _client(last, now) for client, last in newest(view.seen)},
     }
+
+
+def _sums(report: RoundReport) -> dict[str, float | None]:
+    return {"updates": report.updates, "bytes": report.size, "loss": report.mean_loss}
+
+
+def _client(last: LastSeen, now: float) -> dict[str, Any]:
+    return asdict(last) | {"report": _said(last.report), "seconds_ago": now - last.at}
+
+
+def _said(report: Report | None) -> dict[str, float | None] | None:
+    """What an update said; null what is not finite, which JSON does not know."""
+    if report is None:
+        return None
+    told = {"loss": report.loss, "seconds": report.seconds, "bytes": report.size}
+    return {name: value if isfinite(value) else None for name, value in told.items()}
 
 
 def page(view: View) -> Iterator[str]:
@@ -84,13 +104,21 @@ def page(view: View) -> Iterator[str]:
     if head.announced != (head.version, head.round.attempt):
         yield "announced     not yet; an aggregator that runs does so within seconds"
     for commit in view.commits:
-        yield f"commit        {line(commit, {})}"
+        yield f"commit        {line(commit, {})}{_told(view.reports.get(commit.version - 1))}"
     for version, scores in islice(sorted(head.evaluations.items(), reverse=True), RECENT):
         yield f"evaluation    version {version}  {in_words(scores)}"
     for client, last in islice(newest(view.seen), CLIENTS):
-        yield f"client        {client}  {last.outcome} on version {last.base}, {span(view.now - last.at)} ago"
+        said = f", loss {last.report.loss:.4f}, {last.report.seconds:.1f} s, {last.report.size:,} bytes" if last.report else ""
+        yield f"client        {client}  {last.outcome} on version {last.base}, {span(view.now - last.at)} ago{said}"
     if len(view.seen) > CLIENTS:
         yield f"client        and {len(view.seen) - CLIENTS} more"
+
+
+def _told(report: RoundReport | None) -> str:
+    if report is None:
+        return ""
+    loss = "" if report.mean_loss is None else f"training loss {report.mean_loss:.4f}, "
+    return f"  {loss}{report.size:,} bytes"
 
 
 def _deadline(seconds: float) -> str:

@@ -3,10 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from math import isnan
+from statistics import median
 
 from fedkseed.ledger.commit import Commit
 from fedkseed.ledger.head import Head
+from fedkseed.ledger.reports import RoundReport
 from fedkseed.ledger.store import LastSeen, LedgerStore
+
+SLOW = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +21,7 @@ class View:
     head: Head
     commits: Sequence[Commit]  # the newest, ascending
     seen: Mapping[str, LastSeen]
+    reports: Mapping[int, RoundReport]  # of the newest rounds, by version of the round
     now: float  # unix seconds of the ledger's store
 
 
@@ -27,7 +33,20 @@ def look(store: LedgerStore, recent: int) -> View:
     """
     head = store.head()
     commits = tuple(store.commits(after=max(0, head.version - recent)))
-    return View(head=head, commits=commits, seen=store.clients(), now=store.now())
+    return View(head=head, commits=commits, seen=store.clients(), reports=store.reports(), now=store.now())
+
+
+def active(view: View) -> frozenset[str]:
+    """Clients whose last update was on a version that still counts, or on the one before it."""
+    oldest = view.head.version - view.head.policy.rounds.max_staleness - 1
+    return frozenset(client for client, last in view.seen.items() if last.base >= oldest)
+
+
+def slow(view: View) -> frozenset[str]:
+    """Clients whose last training took more than SLOW times as long as that of the one in the middle."""
+    told = {client: last.report.seconds for client, last in view.seen.items() if last.report}
+    seconds = {client: took for client, took in told.items() if not isnan(took)}
+    return frozenset(client for client, took in seconds.items() if took > SLOW * median(seconds.values()))
 
 
 def in_words(scores: Mapping[str, float]) -> str:

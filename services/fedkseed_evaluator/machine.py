@@ -98,6 +98,7 @@ def _send(state: State, evaluated: Evaluated) -> Step:
         return state, ()
     evaluation = Evaluation(
         federation=state.replica.federation,
+        client=state.name,
         version=evaluated.version,
         state=state.scoring.round.state,
         metrics=evaluated.metrics,

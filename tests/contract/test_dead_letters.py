@@ -72,13 +72,13 @@ def test_dead_letters_are_listed_in_order_and_stay(bury, run, owner):
     bury(
         dead(b"rubbish", "update.ann", "not msgpack"),
         dead(BOB, "update.bob", "delivery_limit"),
-        dead(scores, "evaluation.eve"),
+        dead(scores, "evaluation.evaluator"),
         dead(ASKING, ""),
     )
     expected = [
         "1  update.ann  unreadable  7 bytes  not msgpack",
         f"2  update.bob  update of bob on version 0  {len(BOB)} bytes  delivery_limit",
-        f"3  evaluation.eve  evaluation  {len(scores)} bytes  because",
+        f"3  evaluation.evaluator  evaluation of evaluator  {len(scores)} bytes  because",
         f"4  of unknown origin  snapshot? of cleo  {len(ASKING)} bytes  because",
     ]
     assert run("list") == run("list") == (0, expected, "")

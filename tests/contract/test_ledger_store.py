@@ -3,21 +3,23 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
+from math import isnan
 
 import numpy as np
 import pytest
 
 from fedkseed.codec import encode
 from fedkseed.errors import LedgerError, UnknownVersion
-from fedkseed.federation import Target
+from fedkseed.federation import Robust, Target
 from fedkseed.ledger import operate
 from fedkseed.ledger.fold import Folded, announced, close, fold, found, score, unannounced
 from fedkseed.ledger.head import Head, frozen
 from fedkseed.ledger.log import replay, verify
 from fedkseed.ledger.memory import MemoryLedger
 from fedkseed.ledger.redis import RedisLedger
+from fedkseed.ledger.reports import MOST, REPORTED, Report, RoundReport
 from fedkseed.ledger.store import MAX_CLIENTS, LastSeen, LedgerStore
-from tests.ledgers import NAME, K, at_version, evaluation, genesis, ledger_bytes, policy, update
+from tests.ledgers import NAME, K, at_version, evaluation, genesis, ledger, ledger_bytes, policy, update
 
 Opened = Callable[..., LedgerStore]  # a store with a new ledger; keywords are its policy
 
@@ -46,6 +48,16 @@ def opened(request) -> Iterator[Opened]:
     assert held.announced == read.announced
 
 
+def robustly(store: LedgerStore) -> None:
+    """Close three rounds of five; the last of each has its signs flipped."""
+    for _ in range(3):
+        head = store.head()
+        for name, sign in (("ann", 1), ("bob", 1), ("cec", 1), ("dan", 1), ("eve", -1)):
+            sent = update(head, name, k=range(4), g=[sign * value for value in (1.0, -2.0, 0.5, 3.0)])
+            store.transact(lambda head, now, sent=sent: fold(head, [sent], now))
+        store.transact(lambda head, now: close(head, head.version, head.round.attempt, now))
+
+
 def many_rounds(head: Head, rounds: int):
     """Updates that close so many rounds of one, each on the version that the one before it makes."""
     updates = []
@@ -70,6 +82,7 @@ def test_a_store_begins_with_version_0_of_its_policy(opened):
     assert head.policy == policy(cohort=5)
     assert list(store.commits()) == []
     assert store.clients() == {}
+    assert store.reports() == {}
 
 
 def test_a_change_is_called_with_the_head_and_the_time_of_the_store(opened):
@@ -262,6 +275,62 @@ def test_of_too_many_clients_those_that_were_heard_of_last_are_remembered(opened
     assert "bob" in seen
 
 
+def test_what_the_last_update_of_a_client_said_is_remembered(opened):
+    store = opened(cohort=9)
+    store.transact(
+        lambda head, now: fold(
+            head, [update(head, "ann", loss=0.75, seconds=12.5), update(head, "bob", loss=float("nan"))], now, [812, 90]
+        )
+    )
+    seen = store.clients()
+    assert seen["ann"].report == Report(loss=0.75, seconds=12.5, size=812)
+    assert seen["bob"].report.size == 90
+    assert isnan(seen["bob"].report.loss)
+
+
+def test_the_reports_of_a_round_are_those_of_the_updates_that_it_folded(opened):
+    store = opened(cohort=3, max_staleness=1)
+    ann, bob, cec, late = (
+        update(store.head(), name, loss=loss) for name, loss in zip("abcd", (1.0, 0.5, 0.25, 4.0), strict=True)
+    )
+    store.transact(lambda head, now: fold(head, [ann, replace(ann, client="x", n=0), ann], now, [100, 7, 100]))
+    store.transact(lambda head, now: fold(head, [ann, bob], now, [100, 200]))
+    assert store.reports() == {0: RoundReport(updates=2, size=300, losses=2, loss=3 << 15)}
+    store.transact(lambda head, now: fold(head, [bob, cec, late], now, [200, 300, 1000]))
+    first, second = store.reports()[0], store.reports()[1]
+    assert (first.updates, first.mean_size, first.mean_loss) == (3, 200.0, round(1.75 * 65536) / 65536 / 3)
+    assert (second.updates, second.mean_size, second.mean_loss) == (1, 1000.0, 4.0)
+
+
+def test_the_reports_of_a_round_do_not_depend_on_order_duplication_or_batching(opened):
+    updates = [update(ledger(), f"c{i}", loss=0.1 * i if i else float("inf")) for i in range(6)]
+    sizes = [10 + i for i in range(6)]
+    together, apart = opened(cohort=6), in_memory(policy(cohort=6))
+    together.transact(lambda head, now: fold(head, updates, now, sizes))
+    for i in (3, 5, 0, 3, 1, 4, 2):
+        apart.transact(lambda head, now, i=i: fold(head, updates[i : i + 1], now, sizes[i : i + 1]))
+    assert together.reports() == apart.reports()
+    assert together.reports()[0].losses == 5
+
+
+def test_of_too_many_rounds_the_newest_have_reports(opened):
+    store = opened(cohort=1)
+    rounds = REPORTED + 3
+    updates = many_rounds(store.head(), rounds)
+    for one in updates[: REPORTED - 2]:
+        store.transact(lambda head, now, one=one: fold(head, [one], now, [50]))
+    store.transact(lambda head, now: fold(head, updates[REPORTED - 2 :], now, [50] * 5))
+    assert list(store.reports()) == list(range(3, rounds))
+    assert set(store.reports().values()) == {RoundReport(updates=1, size=50, losses=1, loss=1 << 15)}
+
+
+def test_a_loss_that_is_made_up_does_not_spoil_the_sums(opened):
+    store = opened(cohort=3)
+    store.transact(lambda head, now: fold(head, [update(head, name, loss=3e38) for name in ("ann", "bob")], now))
+    assert store.reports()[0].mean_loss == MOST
+    assert store.head().pending.members
+
+
 def test_a_change_that_changes_nothing_keeps_the_head(opened):
     store = opened()
     fill(store, 1)
@@ -282,3 +351,41 @@ def test_an_error_of_a_change_is_the_callers(opened):
     with pytest.raises(UnknownVersion):
         store.transact(lambda head, now: operate.roll_back(head, head.coefficients, 5, now))
     fill(store, 1)
+
+
+def test_what_robust_folding_learns_is_kept(opened):
+    store = opened(cohort=5, robust=Robust(quarantine=4.0))
+    robustly(store)
+    kinds = [(commit.kind, commit.quarantined) for commit in store.commits()]
+    assert kinds == [("measured", ()), ("round", ("eve",)), ("round", ())]
+    first, second, third = store.commits()
+    assert (first.bounds, second.members[0].evidence.agreement) == (None, 4)
+    assert third.bounds == second.bounds
+    assert dict(store.head().robust.quarantined) == {"eve": 2}
+    assert store.clients()["eve"].outcome == "quarantined"
+
+
+def test_a_quarantine_that_is_lifted_is_kept(opened):
+    store = opened(cohort=5, robust=Robust(quarantine=4.0))
+    robustly(store)
+    store.transact(lambda head, now: operate.readmit(head, "eve", now))
+    assert store.head().robust.quarantined == {}
+
+
+def test_robust_folding_that_ends_is_forgotten(opened):
+    store = opened(cohort=5, robust=Robust())
+    robustly(store)
+    store.transact(lambda head, now: operate.set_policy(head, policy(cohort=5), now))
+    assert store.head().robust is not None
+    robustly(store)
+    assert store.head().robust is None
+
+
+def test_the_open_round_of_robust_folding_survives_between_changes(opened):
+    store = opened(cohort=5, robust=Robust())
+    robustly(store)
+    store.transact(lambda head, now: fold(head, [update(head, "ann", k=(1, 1, 9), g=(2.0, 1.0, -1.0))], now))
+    store.transact(lambda head, now: fold(head, [update(head, "bob", k=(1,), g=(2.0,))], now))
+    pending = store.head().pending
+    assert (pending.votes[1], pending.votes[9], int(pending.scalars.sum())) == (2, -1, 4)
+    assert [member.evidence.compared for member in pending.members] == [2, 1]

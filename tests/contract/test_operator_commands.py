@@ -26,9 +26,21 @@ from fedkseed_aggregator.shell import Shell, events
 from fedkseed_cli.__main__ import fedkseed as command
 from tests.embedded import described, fedkseed, refusal, write_toml
 from tests.ledgers import NAME, K, evaluation, genesis, policy, update
+from tests.processes import interruptible
 from tests.stores import fill, folding, founded, key
 
-OPERATING = ["close", "log", "pause", "policy show", "resume", "rollback --to 0", "snapshot --out x", "status", "verify"]
+OPERATING = [
+    "close",
+    "log",
+    "pause",
+    "policy show",
+    "quarantine list",
+    "resume",
+    "rollback --to 0",
+    "snapshot --out x",
+    "status",
+    "verify",
+]
 
 
 @pytest.fixture
@@ -93,6 +105,8 @@ def test_status_says_where_the_federation_stands(store, said):
     assert "ann, bob" in lines
     assert "version 3  accuracy 0.7500, loss 0.2500" in lines
     assert "cleo  folded on version 3" in lines
+    assert "ago, loss 0.5000, 1.0 s, 0 bytes" in lines
+    assert "ann, bob  training loss 0.5000, 0 bytes" in lines
 
 
 def test_status_as_json_says_the_same_to_programs(store, said):
@@ -109,6 +123,8 @@ def test_status_as_json_says_the_same_to_programs(store, said):
     assert told["evaluations"] == {"3": {"accuracy": 0.75, "loss": 0.25}}
     outcomes = {client: seen["outcome"] for client, seen in told["clients"].items()}
     assert outcomes == {"ann": "folded", "bob": "folded", "cleo": "folded", "dora": "ahead"}
+    assert told["clients"]["dora"]["report"] == {"loss": 0.5, "seconds": 1.0, "bytes": 0}
+    assert told["reports"]["3"] == {"updates": 1, "bytes": 0, "loss": 0.5}
 
 
 def test_status_shows_the_newest_versions_only(store, said):
@@ -124,7 +140,9 @@ def test_status_says_when_nobody_keeps_the_deadline(store, said):
 @pytest.mark.usefixtures("store")
 def test_a_watched_status_is_shown_again_until_interrupted():
     shown = [sys.executable, "-m", "fedkseed_cli", "status", "--watch"]
-    with subprocess.Popen(shown, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
+    with interruptible():
+        watching = subprocess.Popen(shown, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with watching:
         heads = (line for line in watching.stdout if line.startswith("federation"))
         assert next(heads) == next(heads) == f"federation    {NAME}: open, version 3, attempt 0\n"
         watching.send_signal(signal.SIGINT)
@@ -244,6 +262,10 @@ def test_nothing_after_the_sign_puts_the_default_back(store, said):
     assert store.head().policy.rounds.target.reached(0.95)
     said("policy", "set", "rounds.target.at_least=", "rounds.target.at_most=0.1")
     assert store.head().policy.rounds.target.reached(0.05)
+    assert said("policy", "set", 'rounds.evaluators=["eve", "eva"]') == ['rounds.evaluators=["eve", "eva"]']
+    assert store.head().policy.rounds.evaluators == ("eve", "eva")
+    said("policy", "set", "rounds.evaluators=")
+    assert store.head().policy.rounds.evaluators == ("evaluator",)
     assert said("policy", "set", "rounds.total=", "rounds.target=") == ["rounds.total=", "rounds.target="]
     assert store.head().policy == policy()
 
@@ -408,3 +430,19 @@ def test_a_wrong_command_line_ends_with_2(monkeypatch, capsys, arguments, named)
 def test_the_policys_subcommands_explain_themselves(said, name):
     assert "--federation" in "\n".join(said("policy", name, "--help"))
     assert all(option.help for option in command.commands["policy"].commands[name].params if isinstance(option, click.Option))
+
+
+def test_a_quarantine_is_listed_and_lifted(store, said, refused):
+    said("policy", "set", "robust.quarantine=3", "rounds.cohort=3")
+    for _ in range(3):
+        head = store.head()
+        signs = (("ann", 1), ("bob", 1), ("eve", -1))
+        updates = [update(head, name, k=range(4), g=[sign * 1.5] * 4) for name, sign in signs]
+        store.transact(folding(*updates))
+    version = store.head().version
+    assert said("quarantine", "list") == [f"eve  quarantined since version {version}"]
+    assert json.loads("".join(said("quarantine", "list", "--json"))) == {"quarantined": {"eve": version}, "suspected": {}}
+    assert json.loads(said("log", "--json")[-1])["quarantined"] == ["eve"]
+    assert said("quarantine", "lift", "eve") == ["eve: not quarantined any more"]
+    assert said("quarantine", "list") == []
+    assert refused("quarantine", "lift", "eve") == (60, "fedkseed: client eve is not quarantined\n")

@@ -6,8 +6,18 @@ import pytest
 
 from fedkseed.errors import BrokerError
 from fedkseed.transport.broker import Confirmed, Unconfirmed
-from fedkseed.transport.condition import Blocked, Disconnected, Returned, Unblocked
-from fedkseed.transport.topology import Address, evaluations_queue, shared, to_aggregator, to_client, updates_queue
+from fedkseed.transport.condition import Awaiting, Blocked, Disconnected, Returned, Unblocked
+from fedkseed.transport.topology import (
+    Address,
+    evaluations_queue,
+    mailbox_queue,
+    personal,
+    shared,
+    to_aggregator,
+    to_all,
+    to_client,
+    updates_queue,
+)
 from tests.parties import UPDATES, F, Owner, at
 from tests.servers import freeze, thaw
 from tests.wires import Loss
@@ -27,6 +37,20 @@ def test_a_start_waits_for_the_broker_and_says_so(far, cable):
     starting.join(far.patience_seconds)
     owners[0].send(UPDATES, b"one")
     far.until(lambda: owners[0].bodies == [b"one"])
+
+
+def test_a_participant_waits_for_the_exchanges_that_an_aggregator_declares_and_says_so(place):
+    owners: list[Owner] = []
+    starting = threading.Thread(target=lambda: owners.append(place.somebody(personal(F, "ann"), mailbox_queue(F, "ann"))))
+    starting.start()
+    place.until(lambda: place.saw(Awaiting, times=3))
+    assert not owners
+    assert not place.saw(Disconnected)
+    assert f"no exchange 'fedkseed.{F}.rounds'" in next(each for each in place.conditions if isinstance(each, Awaiting)).what
+    aggregator = place.aggregator()
+    starting.join(place.patience_seconds)
+    aggregator.send(to_all(F), b"round")
+    place.until(lambda: owners[0].bodies == [b"round"])
 
 
 def test_closing_ends_a_start_that_waits(far, cable):

@@ -30,6 +30,7 @@ def test_a_transaction_whose_request_or_reply_is_lost_counts_once(server, wire, 
     assert list(store.commits(after=1)) == list(told.commits)
     assert store.head().version == 2
     assert stored(server) == everything(store)
+    assert [report.updates for report in store.reports().values()] == [2, 2]
 
 
 def test_others_that_write_meanwhile_do_not_hide_what_happened(server, wire):
@@ -77,6 +78,7 @@ def test_another_process_finds_the_receipts_of_a_killed_one(server, wire):
     told = founded(server.url).transact(folding(*batch))
     assert [(receipt.outcome, receipt.version) for receipt in told.receipts] == [("folded", 0), ("folded", 0), ("stale", 1)]
     assert told.commits == ()
+    assert founded(server.url).reports()[0].updates == 2
 
 
 def test_a_connection_that_is_killed_while_a_change_is_computed_is_replaced(server, raw):

@@ -9,6 +9,7 @@ from fedkseed.ledger.digest import policy_digest
 from fedkseed.ledger.fold import announced, found, score
 from fedkseed.ledger.log import verify
 from fedkseed.ledger.memory import MemoryLedger
+from fedkseed.ledger.store import LastSeen
 from tests.ledgers import NAME, K, evaluation, genesis, update
 from tests.stores import everything, fill, folding, founded, in_threads, key, log_of_writes, stored
 
@@ -37,12 +38,18 @@ def test_all_keys_of_a_federation_are_in_one_slot(server, raw):
     names = {name.removeprefix(f"{{{NAME}}}:").partition(":")[0] for name in keys}
     assert names == {
         "schema", "genesis", "policy", "head", "coefficients", "residue", "importance",
-        "pending", "inbox", "log", "evaluations", "clients", "writer",
+        "pending", "inbox", "log", "evaluations", "clients", "reports", "writer",
     }  # fmt: skip
     assert raw.get(key("genesis")) == genesis()
     assert sha256(raw.get(key("policy"))).hexdigest() == policy_digest(store.head().policy)
     assert len(raw.get(key("coefficients"))) == 8 * K
     assert all(raw.ttl(name) > 0 for name in raw.scan_iter("*writer*"))
+
+
+def test_a_client_that_was_noted_without_a_report_is_still_known(server, raw):
+    store = founded(server.url)
+    raw.hset(key("clients"), "ann", '[1000.0, 3, "folded"]')
+    assert store.clients() == {"ann": LastSeen(at=1000.0, base=3, outcome="folded")}
 
 
 def test_the_log_has_the_versions_as_ids(server, raw):
@@ -86,6 +93,7 @@ def test_a_fold_writes_the_open_round_and_receipts_and_nothing_else(server):
         "inbox:0": {"bob"},
         "head": {"revision", "members", "at:pending", "at:inbox:0"},
         "clients": {"bob"},
+        "reports": set(),
         writer: set(),
     }
 

@@ -153,11 +153,13 @@ def test_an_update_that_comes_again_gets_its_first_receipt_and_counts_once(siege
     assert len(siege.store.head().pending.members) == 1
 
 
-def test_scores_of_nothing_are_ignored(siege):
-    before = siege.ledger()
-    for version, state in ((3, bytes(16)), (99, siege.store.head().digest[:16])):
-        scores = Evaluation(federation=NAME, version=version, state=state, metrics={"loss": 0.0}, examples=1, seconds=1.0)
-        siege.send(encode(scores), "evaluation.c0")
+def test_scores_of_nothing_or_by_nobody_who_may_are_ignored(siege):
+    before, right = siege.ledger(), siege.store.head().digest[:16]
+    for client, version, state in (("evaluator", 3, bytes(16)), ("evaluator", 99, right), ("c0", 3, right)):
+        scores = Evaluation(
+            federation=NAME, client=client, version=version, state=state, metrics={"loss": 0.0}, examples=1, seconds=1.0
+        )
+        siege.send(encode(scores), f"evaluation.{client}")
     _still_works(siege, before)
     assert not siege.store.head().evaluations
 

@@ -1,5 +1,6 @@
 """Messages and integer vectors as bytes: what comes back, what is refused, and that nothing crashes."""
 
+import tracemalloc
 from contextlib import suppress
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ counts = st.integers(0, 2**63 - 1)
 numbers = st.floats(allow_nan=False)
 finite = st.floats(allow_nan=False, allow_infinity=False)
 singles = st.floats(width=32, allow_nan=False)
+positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
 states = st.binary(min_size=16, max_size=16)
 packed = st.binary(max_size=40)
 
@@ -49,11 +51,11 @@ rounds = st.builds(
     opened=finite,
     deadline=finite,
     last=st.booleans(),
-    steps=counts,
-    eps=finite,
-    lr=finite,
-    batch=counts,
-    participation=finite,
+    steps=st.integers(0, 65536),
+    eps=positive,
+    lr=positive,
+    batch=st.integers(0, 65536),
+    participation=positive,
     nonce=st.binary(min_size=8, max_size=8),
     delta=st.none() | packed,
     importance=st.none() | packed,
@@ -84,9 +86,10 @@ snapshots = st.builds(
 evaluations = st.builds(
     Evaluation,
     federation=names,
+    client=names,
     version=counts,
     state=states,
-    metrics=st.dictionaries(st.text(), numbers),
+    metrics=st.dictionaries(names, numbers, max_size=64),
     examples=counts,
     seconds=finite,
 )
@@ -271,6 +274,12 @@ def test_an_update_with_a_wrong_field_is_refused(key, value):
         ("last", 1),
         ("deadline", float("inf")),
         ("nonce", bytes(7)),
+        ("steps", 65537),
+        ("batch", 65537),
+        ("eps", 0.0),
+        ("lr", -1e-6),
+        ("lr", float("nan")),
+        ("participation", 0),
         ("delta", bytes(8192 + 655361)),
         ("importance", bytes(32769)),
         ("max_staleness", -1),
@@ -287,9 +296,12 @@ def test_an_unknown_outcome_is_refused():
         decode(msgpack.packb(as_map(receipt) | {"outcome": "lost"}))
 
 
-@pytest.mark.parametrize("metrics", [[], {"loss": "low"}, {"loss": None}, 3])
+@pytest.mark.parametrize(
+    "metrics",
+    [[], {"loss": "low"}, {"loss": None}, {"loss": {}}, 3, {"a b": 1.0}, {"": 1.0}, {f"m{i}": 1.0 for i in range(65)}],
+)
 def test_scores_that_are_no_map_of_numbers_are_refused(metrics):
-    scores = Evaluation(federation="f", version=1, state=bytes(16), metrics={}, examples=1, seconds=1.0)
+    scores = Evaluation(federation="f", client="eve", version=1, state=bytes(16), metrics={}, examples=1, seconds=1.0)
     with pytest.raises(DecodeError, match="metrics"):
         decode(msgpack.packb(as_map(scores) | {"metrics": metrics}))
 
@@ -313,6 +325,85 @@ def test_a_message_beyond_the_size_limit_is_not_even_read():
 def test_what_is_no_single_map_with_text_keys_is_refused(data):
     with pytest.raises(DecodeError):
         decode(data)
+
+
+def with_entries(entries: bytes, count: int) -> bytes:
+    """A valid update with more entries in its map."""
+    plain = msgpack.packb(as_map(plain_update))
+    assert plain[0] & 0xF0 == 0x80
+    return b"\xde" + ((plain[0] & 0x0F) + count).to_bytes(2, "big") + plain[1:] + entries
+
+
+def promising(header: bytes) -> bytes:
+    return with_entries(b"\xa5later" + header, 1)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"\xdd\xff\xff\xff\xff",  # an array of four billion
+        b"\xdf\xff\xff\xff\xff",  # a map
+        b"\xc6\xff\xff\xff\xff",  # binary
+        b"\xdb\xff\xff\xff\xff",  # text
+        b"\xc9\xff\xff\xff\xff\x00",  # an extension
+        b"\xdd\x00\x0f\x00\x00" * 200_000,  # arrays in arrays
+        b"\x91" * 1_000_000,
+        b"\x81\xa0" * 500_000,
+    ],
+)
+@pytest.mark.parametrize("key", ["later", "k", "metrics", "round"])
+def test_what_a_message_promises_costs_no_memory_before_it_is_there(header, key):
+    """A few bytes may announce gigabytes, or containers in containers."""
+    data = with_entries(msgpack.packb(key) + header, 1)
+    tracemalloc.start()
+    with pytest.raises(DecodeError):
+        decode(data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < len(data) + (1 << 16)
+
+
+def test_unknown_keys_may_hold_anything_and_are_not_built():
+    later = msgpack.packb([{"a": [1, {}]}] * 1000)
+    assert decode(promising(later)) == plain_update
+
+
+@pytest.mark.parametrize("again", ["n", "later", "v"])
+def test_a_key_that_stands_there_twice_is_refused(again):
+    entry = msgpack.packb(again) + b"\x07"
+    with pytest.raises(DecodeError, match="occurs twice"):
+        decode(with_entries(2 * entry, 2))
+
+
+def test_a_map_of_too_many_keys_is_refused():
+    entries = b"".join(msgpack.packb(f"k{i}") + b"\xc0" for i in range(60))
+    with pytest.raises(DecodeError, match="72 keys, more than 64"):
+        decode(with_entries(entries, 60))
+
+
+@pytest.mark.parametrize("key", [7, b"n", None, [], {}])
+def test_a_key_that_is_no_text_is_refused(key):
+    with pytest.raises(DecodeError):
+        decode(with_entries(msgpack.packb(key) + b"\x07", 1))
+
+
+def test_a_text_beyond_its_limit_is_refused():
+    with pytest.raises(DecodeError, match="federation"):
+        decode(msgpack.packb(as_map(plain_update) | {"federation": "f" * 1025}))
+
+
+def test_a_round_inside_a_round_is_not_read():
+    snapshot = Snapshot(
+        federation="f", genesis=b"{}", version=1, state=bytes(16), coefficients=b"", importance=None, round=plain_round
+    )
+    content = as_map(snapshot)
+    content["round"]["round"] = {"round": {"round": 7}}
+    assert decode(msgpack.packb(content)) == snapshot
+
+
+def test_bytes_after_a_message_are_refused():
+    with pytest.raises(DecodeError, match="3 bytes follow"):
+        decode(encode(plain_update) + b"\x00\x01\x02")
 
 
 # Integer vectors
@@ -403,3 +494,9 @@ def test_arbitrary_bytes_have_the_kind_that_they_are_read_as(data):
 @pytest.mark.parametrize("content", [{}, {"t": 1}, {"t": []}, {"t": "other"}, [1, 2], 7])
 def test_what_names_no_message_has_no_kind(content):
     assert declared_type(msgpack.packb(content)) is None
+
+
+@pytest.mark.parametrize("size", [-1, 65537, 1 << 62])
+def test_a_vector_of_no_possible_pool_is_refused_before_there_is_room_for_it(size):
+    with pytest.raises(DecodeError, match="a pool of"):
+        unpack_integers(b"\x00", size)

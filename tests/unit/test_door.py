@@ -31,7 +31,7 @@ def delivery(message, key, tag=1):
     [
         (update(HEAD, "ann"), "update.ann"),
         (REQUEST, "snapshot.ann"),
-        (SCORES, "evaluation.eve"),
+        (SCORES, "evaluation.evaluator"),
         (HEAD.round, "round"),
     ],
 )
@@ -48,6 +48,7 @@ def test_a_message_comes_in_by_its_own_key(message, key):
         (REQUEST, "snapshot.bob"),
         (REQUEST, "update.ann"),
         (SCORES, "update.ann"),
+        (SCORES, "evaluation.ann"),
         (SCORES, "evaluation"[:-1]),
     ],
 )
@@ -79,7 +80,7 @@ def test_the_aggregator_reads_the_updates_of_a_turn_as_one_batch():
         SnapshotAsked(arrival=Arrival(tag=2, message=REQUEST)),
         UpdatesArrived(arrivals=(Arrival(tag=1, message=first), Arrival(tag=3, message=second))),
     )
-    assert aggregator.events([delivery(SCORES, "evaluation.eve")]) == (
+    assert aggregator.events([delivery(SCORES, "evaluation.evaluator")]) == (
         EvaluationArrived(arrival=Arrival(tag=1, message=SCORES)),
     )
 

@@ -84,7 +84,7 @@ def test_scores_carry_the_state_they_were_measured_on_and_stay_until_confirmed(h
     state, effects = feed(NEW, Started(), mail(snapshot(heads[0])), mail(heads[1].round), evaluated(0))
     state_of_0 = heads[0].digest[:16]
     evaluation = Evaluation(
-        federation=NAME, version=0, state=state_of_0, metrics={"loss": 1.5}, examples=10, seconds=2.0
+        federation=NAME, client="eve", version=0, state=state_of_0, metrics={"loss": 1.5}, examples=10, seconds=2.0
     )  # fmt: skip
     publish = Publish(token=0, letters=(Letter(to=to_aggregator(NAME, "evaluation", "eve"), content=evaluation),))
     assert effects == (publish,)

@@ -284,6 +284,7 @@ def test_scores_are_kept_by_version():
     ("changes", "reason"),
     [
         ({"federation": "another"}, f"this is federation {NAME}"),
+        ({"client": "ann"}, "ann is not an evaluator"),
         ({"version": 2}, "version 2 is unknown"),
         ({"state": bytes(16)}, "state digest is not that of version 1"),
     ],
@@ -293,6 +294,24 @@ def test_scores_of_something_else_are_ignored_with_a_reason(changes, reason):
     after, told = score(head, replace(evaluation(head, 1, loss=0.5), **changes), 5.0)
     assert after is head
     assert reason in told.reason
+
+
+def test_scores_by_somebody_the_policy_does_not_name_end_nothing():
+    """Any client may publish scores; only an evaluator's count towards the target."""
+    target = Target(metric="loss", at_most=1.0)
+    head = ledger(target=target, evaluators=("eve", "eva"))
+    perfect = replace(evaluation(head, 0, loss=0.0), client="ann")
+    assert score(head, perfect, 5.0)[0] is head
+    assert score(head, replace(perfect, client="evaluator"), 5.0)[0] is head
+    assert score(head, replace(perfect, client="eva"), 5.0)[0].state == "closed"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_score_that_is_not_finite_is_left_out_and_reaches_no_target(value):
+    for target in (Target(metric="loss", at_most=1.0), Target(metric="loss", at_least=1.0)):
+        head, _ = score(ledger(target=target), evaluation(ledger(), 0, loss=value, accuracy=0.5), 5.0)
+        assert head.state == "open"
+        assert head.evaluations == {0: {"accuracy": 0.5}}
 
 
 def test_versions_long_past_are_not_scored_any_more():

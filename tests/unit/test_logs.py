@@ -50,6 +50,15 @@ def test_a_line_of_json_is_one_object_with_who_says_it(written):
 
 
 @pytest.mark.parametrize("style", ["text", "json"])
+@pytest.mark.parametrize("reason", ["a\n2026-01-01 00:00:00,000 INFO all is well", "\x1b[2J", "a\x00b", "\u2028", "\u202e"])
+def test_what_somebody_else_wrote_neither_begins_a_line_nor_moves_the_cursor(style, reason, written):
+    stream = written(style)
+    logs.info("receipt", reason=reason)
+    (line,) = stream.getvalue().splitlines()
+    assert line.isprintable()
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
 def test_passwords_in_urls_are_left_out_and_a_failure_is_told(style, written):
     stream = written(style)
     fault = ConnectionError("redis://:secret@db:6379/0")

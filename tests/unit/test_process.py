@@ -69,6 +69,20 @@ def test_timers_come_in_order_unless_they_are_cancelled():
     assert fed == ["begin", "first", "last"]
 
 
+def test_a_timer_beyond_what_can_be_waited_for_disturbs_nobody():
+    process = Process(Wire(), lambda _: ())
+
+    def feed(event):
+        if event == "begin":
+            process.later(1e300, lambda: "never")
+            threading.Thread(target=lambda: process.put("end")).start()
+        else:
+            process.stop()
+
+    process.run(feed, "begin", NOTHING, ())
+    assert process.stopping.is_set()
+
+
 def test_an_event_from_another_thread_is_fed_by_the_process_s_own():
     fed = []
     process = Process(Wire(), lambda _: ())

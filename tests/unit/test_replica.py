@@ -11,7 +11,9 @@ from fedkseed.errors import ArtifactAltered, GenesisMismatch
 from fedkseed.ledger.fold import close, snapshot
 from fedkseed.messages import SnapshotRequest
 from fedkseed.replica import (
+    LONGEST_SECONDS,
     PATIENCE_SECONDS,
+    WAITING,
     Fail,
     Replica,
     Wake,
@@ -217,6 +219,23 @@ def test_after_the_last_round_no_news_are_expected(at_two, rounds):
     replica, effects = receive(at_two, replace(rounds[3], last=True))
     assert replica.held.round.last
     assert effects == ()
+
+
+@pytest.mark.parametrize(("opened", "deadline"), [(1e300, -1e300), (-1e300, 1e300), (5000.0, 1000.0)])
+def test_a_clock_that_is_wrong_costs_neither_rest_nor_news(at_two, rounds, opened, deadline):
+    """It asks neither in a hot loop nor never again, whatever an announcer's clock says."""
+    _, effects = receive(at_two, replace(rounds[3], opened=opened, deadline=deadline))
+    (wake,) = (effect for effect in effects if isinstance(effect, Wake))
+    assert PATIENCE_SECONDS <= wake.after_seconds <= LONGEST_SECONDS + PATIENCE_SECONDS
+
+
+def test_of_rounds_without_end_only_the_newest_wait(at_two, rounds):
+    """Announcements that nothing leads to cost no more memory than a mailbox holds."""
+    replica = at_two
+    for version in range(100, 100 + 3 * WAITING):
+        replica = announce(replica, replace(rounds[3], version=version))
+    assert [waiting.version for waiting in replica.waiting] == list(range(100 + 2 * WAITING, 100 + 3 * WAITING))
+    assert replica.held is at_two.held
 
 
 def test_what_it_holds_cannot_be_written_to(at_two, rounds):

@@ -10,7 +10,7 @@ from fedkseed.metrics.services import AggregatorMetrics
 from fedkseed.metrics.transport import REASONS
 from fedkseed.traffic import CLASSES, Traffic, name, origin, reason_class
 from fedkseed.transport.broker import Confirmed, Delivery, Envelope, Unconfirmed
-from fedkseed.transport.condition import Blocked, Connected, Disconnected, Refused, Returned, Unblocked, Waiting
+from fedkseed.transport.condition import Awaiting, Blocked, Connected, Disconnected, Refused, Returned, Unblocked, Waiting
 from fedkseed.transport.door import Undecodable, misplaced, unseal
 from fedkseed.transport.topology import mailbox_queue, personal, receipts_queue, shared, to_dead, updates_queue
 from fedkseed.transport.watched import Acknowledged, Published
@@ -84,6 +84,18 @@ def test_a_service_is_not_ready_before_both_lines_are_up_and_while_one_is_down(s
     assert seen.traffic.missing() == ["the publishing line to the broker is down"]
     assert [seen.value("line_up", line=line) for line in ("publishing", "consuming")] == [0, 1]
     assert seen.value("disconnects_total", line="publishing") == 1
+
+
+def test_a_service_that_waits_for_an_aggregator_says_so_until_its_line_is_up_or_lost(seen):
+    awaiting = Awaiting(line="publishing", what="no exchange 'e'", again_seconds=1.0)
+    waits = "the publishing line to the broker waits for what an aggregator declares: no exchange 'e'"
+    seen.traffic.became(awaiting)
+    assert seen.traffic.missing()[0] == waits
+    seen.traffic.became(Disconnected(line="publishing", reason="x", again_seconds=1.0))
+    assert waits not in seen.traffic.missing()
+    seen.traffic.became(awaiting)
+    seen.traffic.became(Connected(line="publishing"))
+    assert seen.traffic.missing() == ["the consuming line to the broker is down"]
 
 
 def test_only_a_broker_that_was_never_reached_is_waited_for(seen):

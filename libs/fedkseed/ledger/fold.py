@@ -6,8 +6,10 @@ the order, duplication or batching of its updates. While paused, updates are fol
 that changes nothing returns the very head it was given.
 """
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from operator import attrgetter
 
 import numpy as np
@@ -16,11 +18,15 @@ from fedkseed.codec import decode, pack_integers
 from fedkseed.federation import Policy
 from fedkseed.genesis import Genesis, genesis_digest
 from fedkseed.ledger.commit import Commit
-from fedkseed.ledger.decide import Duplicate, Fold, Refusal, Tally, decide, tallies
+from fedkseed.ledger.decide import Duplicate, Fold, Refusal, decide
 from fedkseed.ledger.digest import state_digest
-from fedkseed.ledger.head import Head, Integers, Member, Pending, frozen, nothing_pending
+from fedkseed.ledger.head import Head, Member, Pending, frozen, nothing_pending
+from fedkseed.ledger.reports import Report
+from fedkseed.ledger.robust import opened as robustly
 from fedkseed.ledger.rounds import MAX_SUM, Turn, announce_again, close_round, end, filed, opening, remembered
 from fedkseed.ledger.staleness import table
+from fedkseed.ledger.statistics import Integers, histogram
+from fedkseed.ledger.tally import Tally, tallies
 from fedkseed.messages import STATE_BYTES, Evaluation, Outcome, Receipt, Round, Snapshot, Update
 
 
@@ -29,6 +35,7 @@ class Folded:
     """What a change gives the world to know, in the order to say it."""
 
     receipts: tuple[Receipt, ...] = ()  # one per update, in the order of delivery; a duplicate gets its first one again
+    reports: tuple[Report, ...] = ()  # what the updates say, in the same order
     voided: tuple[Receipt, ...] = ()  # second receipts, of members whose round was discarded
     commits: tuple[Commit, ...] = ()  # to append to the log
     rounds: tuple[Round, ...] = ()  # to announce
@@ -64,6 +71,7 @@ def found(genesis_bytes: bytes, policy: Policy, now: float) -> Head:
         importance_sums=zeros,
         importance_counts=zeros,
         pending=nothing_pending(genesis.pool.size),
+        robust=robustly(None, policy.robust, genesis.pool.size),
         window={0: remembered(state, opened)},
         inbox={0: {}},
         states={0: state},
@@ -73,19 +81,21 @@ def found(genesis_bytes: bytes, policy: Policy, now: float) -> Head:
     )
 
 
-def fold(head: Head, updates: Sequence[Update], now: float) -> tuple[Head, Folded]:
+def fold(head: Head, updates: Sequence[Update], now: float, sizes: Sequence[int] = ()) -> tuple[Head, Folded]:
     """Decide updates in the order of delivery and fold those that count.
 
     Args:
         head: the newest head.
         updates: a micro-batch of deliveries; redelivered ones are welcome.
         now: unix seconds, for the rounds that close on the way.
+        sizes: bytes of each update as it came, where somebody counted.
     """
     batch = _Batch(head, now)
     receipts = tuple(map(batch.receive, updates, tallies(updates)))
     batch.settle()
     return batch.head, Folded(
         receipts=receipts,
+        reports=tuple(map(Report.of, updates, sizes or repeat(0))),
         voided=tuple(receipt for turn in batch.turns for receipt in turn.voided),
         commits=tuple(turn.commit for turn in batch.turns if turn.commit),
         rounds=tuple(turn.head.round for turn in batch.turns),
@@ -117,7 +127,7 @@ class _Batch:
             case Refusal() as refusal:
                 return self._refuse(update, refusal)
             case Fold() as counted:
-                return self._fold(update, counted)
+                return self._fold(update, tally, counted)
 
     def _refuse(self, update: Update, refusal: Refusal) -> Receipt:
         receipt = self._receipt(update, refusal.outcome, 0, refusal.reason)
@@ -125,13 +135,20 @@ class _Batch:
             self._decided[update.federation, update.client, update.base] = receipt
         return receipt
 
-    def _fold(self, update: Update, counted: Fold) -> Receipt:
+    def _fold(self, update: Update, tally: Tally, counted: Fold) -> Receipt:
         """Add an update to the sums; where one could pass 2^62 the round closes first, where the cohort is full after."""
         if self._members and not self._sums.fits(counted):
             self._close()
-            return self.receive(update, counted.tally)
+            return self.receive(update, tally)
         self._sums.add(counted)
-        self._members.append(Member(client=update.client, base=update.base, omega=counted.omega, staleness=counted.staleness))
+        member = Member(
+            client=update.client,
+            base=update.base,
+            omega=counted.omega,
+            staleness=counted.staleness,
+            evidence=counted.evidence,
+        )
+        self._members.append(member)
         receipt = self._receipt(update, counted.outcome, counted.omega, "")
         self._decided[update.federation, update.client, update.base] = receipt
         if self.head.state == "open" and len(self._members) >= self.head.policy.rounds.cohort:
@@ -161,12 +178,15 @@ class _Batch:
         if not self._decided:
             return
         numerators, importance_sums, importance_counts = self._sums.vectors()
+        scalars, votes = self._sums.learnt
         pending = Pending(
             numerators=frozen(numerators),
             weight=sum(member.omega for member in self._members),
             importance_sums=frozen(importance_sums),
             importance_counts=frozen(importance_counts),
             members=tuple(sorted(self._members, key=attrgetter(*Member.__slots__))),  # by tuples, which are quick to compare
+            scalars=frozen(scalars),
+            votes=frozen(votes),
         )
         inbox = filed(self.head.inbox, tuple(self._decided.values()))
         self._start(replace(self.head, revision=self.head.revision + 1, pending=pending, inbox=inbox))
@@ -181,6 +201,7 @@ class _Sums:
     def __init__(self, pending: Pending) -> None:
         self._numerators, self._importance_sums = pending.numerators.copy(), pending.importance_sums.copy()
         self._importance_counts = pending.importance_counts.copy()
+        self.learnt = pending.scalars, pending.votes
         self._apart: list[Fold] = []
         self._bound = self._largest()
 
@@ -207,8 +228,19 @@ class _Sums:
             np.add.at(self._numerators, seeds, weighted)
             np.add.at(self._importance_sums, seeds, np.concatenate([tally.importance for tally in tallies]))
             np.add.at(self._importance_counts, seeds, np.concatenate([tally.counts for tally in tallies]))
+            self._learn([counted.tally for counted in self._apart if counted.evidence])
             self._apart, self._bound = [], self._largest()
         return self._numerators, self._importance_sums, self._importance_counts
+
+    def _learn(self, tallies: Sequence[Tally]) -> None:
+        """Add what robust folding learns from updates: their scalars as they came, and their signs."""
+        if tallies:
+            scalars, votes = self.learnt
+            scalars = scalars + histogram(np.abs(np.concatenate([tally.pairs for tally in tallies])))
+            votes = votes.copy()
+            signs = np.sign(np.concatenate([tally.sums for tally in tallies]))
+            np.add.at(votes, np.concatenate([tally.seeds for tally in tallies]), signs)
+            self.learnt = scalars, votes
 
     def _largest(self) -> int:
         return int(max(np.abs(self._numerators).max(), self._importance_sums.max()))
@@ -234,24 +266,27 @@ def close(head: Head, version: int, attempt: int, now: float) -> tuple[Head, Fol
 def score(head: Head, evaluation: Evaluation, now: float) -> tuple[Head, Folded]:
     """Keep the scores of a version, and end training when they reach the policy's target.
 
-    Scores of another federation, of an unknown or long past version, or of another state are ignored with a reason.
+    Scores of another federation, by anybody but the policy's evaluators, of an unknown or long past version, or of another
+    state are ignored with a reason. Values that are not finite say nothing that could be compared, and are left out.
     """
     state = head.states.get(evaluation.version)
     if evaluation.federation != head.genesis.federation:
         return head, Folded(reason=f"this is federation {head.genesis.federation}")
+    if evaluation.client not in head.policy.rounds.evaluators:
+        return head, Folded(reason=f"{evaluation.client} is not an evaluator of this federation")
     if state is None:
         return head, Folded(reason=f"version {evaluation.version} is unknown or too old to be scored")
     if evaluation.state != state[:STATE_BYTES]:
         return head, Folded(reason=f"state digest is not that of version {evaluation.version}")
-    scores = {**head.evaluations, evaluation.version: dict(evaluation.metrics)}
-    scored = replace(head, revision=head.revision + 1, evaluations=scores)
-    return told(end(scored, now)) if head.state != "closed" and _reached(head.policy, evaluation) else (scored, Folded())
+    scores = {name: value for name, value in evaluation.metrics.items() if math.isfinite(value)}
+    scored = replace(head, revision=head.revision + 1, evaluations={**head.evaluations, evaluation.version: scores})
+    return told(end(scored, now)) if head.state != "closed" and _reached(head.policy, scores) else (scored, Folded())
 
 
-def _reached(policy: Policy, evaluation: Evaluation) -> bool:
+def _reached(policy: Policy, scores: Mapping[str, float]) -> bool:
     """Say whether scores meet the target, if there is one."""
     target = policy.rounds.target
-    return target is not None and target.metric in evaluation.metrics and target.reached(evaluation.metrics[target.metric])
+    return target is not None and target.metric in scores and target.reached(scores[target.metric])
 
 
 def announced(head: Head, version: int, attempt: int) -> tuple[Head, Folded]:

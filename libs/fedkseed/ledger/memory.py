@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from fedkseed.ledger.commit import Commit
 from fedkseed.ledger.fold import Folded
 from fedkseed.ledger.head import Head
-from fedkseed.ledger.store import Change, LastSeen, check, forgettable, sightings
+from fedkseed.ledger.reports import RoundReport
+from fedkseed.ledger.store import Change, LastSeen, check, forgettable, outdated, reported, sightings
 
 
 class MemoryLedger:
@@ -18,6 +19,7 @@ class MemoryLedger:
         self._first = head.version + 1  # of the log
         self._log: list[Commit] = []
         self._clients: dict[str, LastSeen] = {}
+        self._reports: dict[int, RoundReport] = {}
         self._lock = threading.Lock()
 
     def head(self) -> Head:
@@ -34,12 +36,19 @@ class MemoryLedger:
             now = self._clock()
             head, folded = change(self._head, now)
             check(self._head, head, folded)
+            self._note(folded, now)
             self._log.extend(folded.commits)
             self._head = head
-            self._clients |= sightings(folded.receipts, now)
-            for client in forgettable(self._clients):
-                del self._clients[client]
         return folded
+
+    def _note(self, folded: Folded, now: float) -> None:
+        self._clients |= sightings(folded, now)
+        for client in forgettable(self._clients):
+            del self._clients[client]
+        for version, added in reported(self._head, folded).items():
+            self._reports[version] = self._reports.get(version, RoundReport()) + added
+        for version in outdated(folded):
+            self._reports.pop(version, None)
 
     def commits(self, after: int = 0) -> Iterator[Commit]:
         """See LedgerStore."""
@@ -49,3 +58,8 @@ class MemoryLedger:
         """See LedgerStore."""
         with self._lock:
             return dict(self._clients)
+
+    def reports(self) -> Mapping[int, RoundReport]:
+        """See LedgerStore."""
+        with self._lock:
+            return dict(self._reports)

@@ -7,18 +7,21 @@
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, astuple
+from math import isfinite, nan
 from typing import Any
 
 import numpy as np
 
-from fedkseed.codec import decode
+from fedkseed.codec import decode, pack_integers, unpack_integers
 from fedkseed.errors import DecodeError, LedgerAltered
-from fedkseed.federation import Policy, Rounds, Target, Training
+from fedkseed.federation import Policy, Robust, Rounds, Target, Training
 from fedkseed.ledger.commit import Commit
-from fedkseed.ledger.head import BaseVersion, Head, Integers, Member, Pending, frozen
+from fedkseed.ledger.head import BaseVersion, Head, Member, Pending, frozen
+from fedkseed.ledger.reports import Report, RoundReport
+from fedkseed.ledger.statistics import BUCKETS, Bounds, Evidence, Integers, Statistics
 from fedkseed.ledger.store import LastSeen
 from fedkseed.messages import Receipt, Round
 
@@ -36,7 +39,11 @@ SUMS: Mapping[str, Callable[[Pending], Integers]] = {  # fields of `pending`, ea
     "numerators": lambda pending: pending.numerators,
     "importance": lambda pending: pending.importance_sums,
     "counts": lambda pending: pending.importance_counts,
+    "votes": lambda pending: pending.votes,
+    "scalars": lambda pending: pending.scalars,  # int64[BUCKETS]
 }
+
+LEARNT = {"scalars": BUCKETS, "norms": BUCKETS, "examples": BUCKETS, "votes": 0}  # fields of `robust`: length, 0 for K
 
 
 def key(federation: str, name: str) -> str:
@@ -86,11 +93,6 @@ def vectors(data: bytes | None, count: int, size: int) -> tuple[Integers, ...]:
     return tuple(frozen(part) for part in values.reshape(count, size))
 
 
-def policy_bytes(policy: Policy) -> bytes:
-    """A policy as the canonical JSON that its digest is taken of."""
-    return json.dumps(asdict(policy), sort_keys=True, separators=(",", ":")).encode()
-
-
 def policy(data: bytes) -> Policy:
     """Read a policy, exactly as it was written.
 
@@ -98,9 +100,10 @@ def policy(data: bytes) -> Policy:
         ValueError, KeyError, TypeError: it is none.
     """
     content = json.loads(data)
-    target = content["rounds"].pop("target")
-    rounds = Rounds(**content["rounds"], target=target and Target(**target))
-    return Policy(training=Training(**content["training"]), rounds=rounds)
+    rounds, robust = content["rounds"], content.get("robust")
+    target, evaluators = rounds.pop("target"), tuple(rounds.pop("evaluators"))
+    rounds = Rounds(**rounds, target=target and Target(**target), evaluators=evaluators)
+    return Policy(training=Training(**content["training"]), rounds=rounds, robust=robust and Robust(**robust))
 
 
 def base_bytes(base: BaseVersion) -> bytes:
@@ -120,7 +123,8 @@ def base(data: bytes) -> BaseVersion:
 
 def last_seen_bytes(seen: LastSeen) -> bytes:
     """What was last heard of a client, without its name."""
-    return f'[{seen.at!r}, {seen.base}, "{seen.outcome}"]'.encode()  # as JSON has it; a call for each update adds up
+    told = f", {_number(seen.report.loss)}, {_number(seen.report.seconds)}, {seen.report.size}" if seen.report else ""
+    return f'[{seen.at!r}, {seen.base}, "{seen.outcome}"{told}]'.encode()  # as JSON has it; a call for each update adds up
 
 
 def last_seen(data: bytes) -> LastSeen:
@@ -129,8 +133,42 @@ def last_seen(data: bytes) -> LastSeen:
     Raises:
         ValueError, TypeError: it is something else.
     """
-    at, base, outcome = json.loads(data)
-    return LastSeen(at=at, base=base, outcome=outcome)
+    at, base, outcome, *told = json.loads(data)
+    return LastSeen(at=at, base=base, outcome=outcome, report=_report(*told) if told else None)
+
+
+def _report(loss: float | None, seconds: float | None, size: int) -> Report:
+    return Report(loss=nan if loss is None else loss, seconds=nan if seconds is None else seconds, size=size)
+
+
+def _number(value: float) -> str:
+    return repr(value) if isfinite(value) else "null"
+
+
+def report_commands(federation: str, added: Mapping[int, RoundReport], outdated: Sequence[int]) -> tuple[Command, ...]:
+    """What adds to the reports of rounds, and drops the oldest of them."""
+    name = key(federation, "reports")
+    more = [
+        ("HINCRBY", name, f"{version}:{field}", count)
+        for version, report in added.items()
+        for field, count in asdict(report).items()
+        if count
+    ]
+    gone = [f"{version}:{field}" for version in outdated for field in RoundReport.__slots__]
+    return (*more, ("HDEL", name, *gone)) if gone else (*more,)
+
+
+def round_reports(fields: Fields) -> dict[int, RoundReport]:
+    """Read the reports of rounds, by version.
+
+    Raises:
+        ValueError, TypeError: they are something else.
+    """
+    sums: dict[int, dict[str, int]] = {}
+    for name, count in fields.items():
+        version, _, field = name.decode().partition(":")
+        sums.setdefault(int(version), {})[field] = int(count)
+    return {version: RoundReport(**sums[version]) for version in sorted(sums)}
 
 
 def receipt(data: bytes) -> Receipt:
@@ -157,7 +195,7 @@ def opened_round(data: bytes) -> Round:
 
 def entry(commit: Commit) -> tuple[str | bytes, ...]:
     """A commit as fields and values of an entry of the log, without its version."""
-    members = [[member.client, member.base, member.omega, member.staleness] for member in commit.members]
+    members = [(member.client, member.base, *weighed(member)) for member in commit.members]
     fields: dict[str, str | bytes] = {
         "kind": commit.kind,
         "delta": commit.delta,
@@ -169,6 +207,10 @@ def entry(commit: Commit) -> tuple[str | bytes, ...]:
         "state": commit.state,
         "closed_at": repr(commit.closed_at),
     }
+    if commit.bounds:
+        fields["bounds"] = json.dumps(astuple(commit.bounds))
+    if commit.quarantined:
+        fields["quarantined"] = json.dumps(commit.quarantined)
     return tuple(part for pair in fields.items() for part in pair)
 
 
@@ -191,12 +233,65 @@ def commit(name: bytes, fields: Fields) -> Commit:
             round=fields[b"round"],
             state=fields[b"state"],
             closed_at=float(fields[b"closed_at"]),
+            bounds=bounds(json.loads(fields.get(b"bounds", b"null"))),
+            quarantined=tuple(json.loads(fields.get(b"quarantined", b"[]"))),
         )
 
 
-def member(client: str, base: int, omega: int, staleness: int) -> Member:
-    """An update that a round folded."""
-    return Member(client=client, base=base, omega=omega, staleness=staleness)
+def weighed(member: Member) -> tuple[int, ...]:
+    """What is kept of a member besides its identity: omega, staleness, and its evidence where folding is robust."""
+    return (member.omega, member.staleness, *(astuple(member.evidence) if member.evidence else ()))
+
+
+def member(client: str, base: int, omega: int, staleness: int, *evidence: int) -> Member:
+    """An update that a round folded.
+
+    Raises:
+        ValueError: there is evidence, but not all of it.
+    """
+    if not evidence:
+        return Member(client=client, base=base, omega=omega, staleness=staleness)
+    norm, examples, agreement, compared = evidence
+    known = Evidence(norm=norm, examples=examples, agreement=agreement, compared=compared)
+    return Member(client=client, base=base, omega=omega, staleness=staleness, evidence=known)
+
+
+def bounds(values: Sequence[int] | None) -> Bounds | None:
+    """Read bounds as they were written, one after the other.
+
+    Raises:
+        ValueError: there are not three.
+    """
+    if values is None:
+        return None
+    scalar, norm, examples = values
+    return Bounds(scalar=scalar, norm=norm, examples=examples)
+
+
+def statistics_fields(statistics: Statistics) -> tuple[str | bytes, ...]:
+    """What robust folding knows, as fields and values of a hash."""
+    fields: dict[str, str | bytes] = {
+        **{name: pack_integers(getattr(statistics, name)) for name in LEARNT},
+        "suspicion": json.dumps(dict(statistics.suspicion), sort_keys=True),
+        "quarantined": json.dumps(dict(statistics.quarantined), sort_keys=True),
+        "bounds": json.dumps(statistics.bounds and astuple(statistics.bounds)),
+    }
+    return tuple(part for pair in fields.items() for part in pair)
+
+
+def statistics(fields: Fields, size: int) -> Statistics:
+    """Read what robust folding knows.
+
+    Raises:
+        KeyError, ValueError, TypeError, DecodeError: it is something else.
+    """
+    counted = {name: frozen(unpack_integers(fields[name.encode()], long or size)) for name, long in LEARNT.items()}
+    return Statistics(
+        **counted,
+        suspicion=json.loads(fields[b"suspicion"]),
+        quarantined=json.loads(fields[b"quarantined"]),
+        bounds=bounds(json.loads(fields[b"bounds"])),
+    )
 
 
 def entry_id(version: int) -> str:

@@ -28,7 +28,9 @@ from fedkseed.ledger.fold import Folded, found
 from fedkseed.ledger.head import Head
 from fedkseed.ledger.mirror import Mirror
 from fedkseed.ledger.records import Command, key, legible, paired
-from fedkseed.ledger.store import MAX_CLIENTS, Change, LastSeen, check, forgettable, sightings
+from fedkseed.ledger.reports import RoundReport
+from fedkseed.ledger.store import MAX_CLIENTS, Change, LastSeen, check, forgettable, outdated, reported, sightings
+from fedkseed.tls import Tls
 
 MAX_PAUSE = 0.05  # seconds between two attempts of a change that lost a race
 CROWD = MAX_CLIENTS + MAX_CLIENTS // 8  # clients noted when the oldest are forgotten; now and then is enough
@@ -44,13 +46,14 @@ class RedisLedger:
         url: `redis://`, `rediss://` or `unix://`, with credentials.
         federation: whose ledger it is.
         genesis_bytes: what its genesis must be; any without it.
+        tls: of rediss.
 
     Raises:
-        SettingError: the URL is none.
+        SettingError: the URL is none, or a file of TLS cannot be used.
     """
 
-    def __init__(self, url: str, federation: str, genesis_bytes: bytes | None = None) -> None:
-        self._link = Connection(url)
+    def __init__(self, url: str, federation: str, genesis_bytes: bytes | None = None, *, tls: Tls | None = None) -> None:
+        self._link = Connection(url, tls)
         self._mirror = Mirror(self._link, federation, genesis_bytes)
         self._federation = federation
         self._writer = self._key(f"writer:{secrets.token_hex(8)}")
@@ -60,32 +63,33 @@ class RedisLedger:
         self._lock = threading.RLock()
 
     @classmethod
-    def found(cls, url: str, genesis_bytes: bytes, policy: Policy) -> "RedisLedger":
+    def found(cls, url: str, genesis_bytes: bytes, policy: Policy, *, tls: Tls | None = None) -> "RedisLedger":
         """Found a federation, or join it where it was founded with the same genesis: its stored policy stands.
 
         Raises:
             GenesisMismatch: the bytes are no genesis, or it was founded there with another.
             LedgerError: as for `open`.
         """
-        ledger = cls(url, Genesis.decode(genesis_bytes).federation, genesis_bytes)
+        ledger = cls(url, Genesis.decode(genesis_bytes).federation, genesis_bytes, tls=tls)
         with ledger._lock:
             ledger._twice(lambda: ledger._found(genesis_bytes, policy))
         ledger.head()
         return ledger
 
     @classmethod
-    def open(cls, url: str, federation: str, genesis_bytes: bytes | None = None) -> "RedisLedger":
+    def open(cls, url: str, federation: str, genesis_bytes: bytes | None = None, *, tls: Tls | None = None) -> "RedisLedger":
         """Join a federation that was founded before; everything that is stored is verified.
 
         Raises:
             LedgerUnreachable: Redis does not answer; try again.
+            LedgerUntrusted: the two do not agree on TLS.
             LedgerDenied: it refuses the credentials.
             LedgerMissing: the federation was not founded there.
             GenesisMismatch: it was founded with another genesis.
             LedgerSchemaUnknown: another version of this program wrote it.
             LedgerAltered: it does not verify.
         """
-        ledger = cls(url, federation, genesis_bytes)
+        ledger = cls(url, federation, genesis_bytes, tls=tls)
         ledger.head()
         return ledger
 
@@ -127,6 +131,11 @@ class RedisLedger:
         with self._lock:
             return self._twice(self._clients)
 
+    def reports(self) -> Mapping[int, RoundReport]:
+        """See LedgerStore."""
+        with self._lock:
+            return self._twice(self._reports)
+
     def _key(self, name: str) -> str:
         return key(self._federation, name)
 
@@ -160,7 +169,7 @@ class RedisLedger:
             return self._lost[token]
         after, folded = change(head, now)
         check(head, after, folded)
-        noted = self._noted(sightings(folded.receipts, now))
+        noted = self._noted(head, folded, now)
         if after is head:
             replies: list[Any] | None = self._link.ask(*noted)
         else:
@@ -169,7 +178,7 @@ class RedisLedger:
             if replies is None:
                 return None
             self._mirror.keep(after)
-        if noted and replies and replies[-1] > CROWD:
+        if folded.receipts and replies and replies[-1] > CROWD:
             self._thin_out()
         return folded
 
@@ -200,12 +209,18 @@ class RedisLedger:
         with legible("clients"):
             return {client.decode(): records.last_seen(data) for client, data in paired(reply).items()}
 
-    def _noted(self, seen: Mapping[str, LastSeen]) -> tuple[Command, ...]:
-        """The commands that note who was heard of; the last one counts all that are noted."""
-        if not seen:
-            return ()
+    def _reports(self) -> dict[int, RoundReport]:
+        reply = self._link.ask(("HGETALL", self._key("reports")))[0]
+        with legible("reports"):
+            return records.round_reports(paired(reply))
+
+    def _noted(self, before: Head, folded: Folded, now: float) -> tuple[Command, ...]:
+        """The commands that note what was heard; where there are clients, the last one counts all that are noted."""
+        reports = records.report_commands(self._federation, reported(before, folded), outdated(folded))
+        if not (seen := sightings(folded, now)):
+            return reports
         pairs = (part for client, last in seen.items() for part in (client, records.last_seen_bytes(last)))
-        return (("HSET", self._key("clients"), *pairs), ("HLEN", self._key("clients")))
+        return (*reports, ("HSET", self._key("clients"), *pairs), ("HLEN", self._key("clients")))
 
     def _thin_out(self) -> None:
         if names := forgettable(self._clients()):

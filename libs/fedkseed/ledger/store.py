@@ -3,20 +3,22 @@
 - A change is a pure function of (head, time of the store), so that a store may call it again when it lost a race.
 - A store appends the commits of a change in the same transaction, and refuses one whose version is not the next.
 - Whatever happens to the connection, a change is kept at most once.
-- A store also remembers when it last heard of each client. That is for operators: nothing is decided by it, and of too
-  many only the newest MAX_CLIENTS are kept.
+- A store also remembers what it last heard of each client, and what the updates of each round said. That is for operators:
+  nothing is decided by it, and of too many only the newest MAX_CLIENTS and REPORTED are kept.
 """
 
 import heapq
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Protocol
 
 from fedkseed.errors import LedgerError
 from fedkseed.ledger.commit import Commit
 from fedkseed.ledger.fold import Folded
 from fedkseed.ledger.head import Head
-from fedkseed.messages import Outcome, Receipt
+from fedkseed.ledger.reports import REPORTED, Report, RoundReport
+from fedkseed.messages import Outcome
 
 MAX_CLIENTS = 16384
 
@@ -30,6 +32,7 @@ class LastSeen:
     at: float  # unix seconds
     base: int
     outcome: Outcome
+    report: Report | None = None  # what it said, where that was told
 
 
 class LedgerStore(Protocol):
@@ -84,6 +87,14 @@ class LedgerStore(Protocol):
         """
         ...
 
+    def reports(self) -> Mapping[int, RoundReport]:
+        """What the updates said that the newest rounds have folded, by the version of the round.
+
+        Raises:
+            LedgerUnreachable: the store does not answer; try again.
+        """
+        ...
+
 
 def check(before: Head, after: Head, folded: Folded) -> None:
     """Refuse what no change may do to a ledger.
@@ -98,9 +109,29 @@ def check(before: Head, after: Head, folded: Folded) -> None:
         raise LedgerError(f"a change of revision {before.revision} has revision {after.revision}")
 
 
-def sightings(receipts: Sequence[Receipt], now: float) -> dict[str, LastSeen]:
-    """What the receipts of a change say about the clients that sent updates, by name."""
-    return {receipt.client: LastSeen(at=now, base=receipt.base, outcome=receipt.outcome) for receipt in receipts}
+def sightings(folded: Folded, now: float) -> dict[str, LastSeen]:
+    """What a change says about the clients that sent updates, by name."""
+    return {
+        receipt.client: LastSeen(at=now, base=receipt.base, outcome=receipt.outcome, report=report)
+        for receipt, report in zip_longest(folded.receipts, folded.reports)
+    }
+
+
+def reported(before: Head, folded: Folded) -> dict[int, RoundReport]:
+    """What a change adds to the reports of rounds, by version; updates that were folded before are left out."""
+    added: dict[int, RoundReport] = {}
+    counted: set[tuple[str, int]] = set()
+    for receipt, report in zip(folded.receipts, folded.reports, strict=False):  # there may be no reports
+        update = (receipt.client, receipt.base)
+        if receipt.weight and update not in counted and receipt.client not in before.inbox.get(receipt.base, {}):
+            counted.add(update)
+            added[receipt.version] = added.get(receipt.version, RoundReport()) + RoundReport.of(report)
+    return added
+
+
+def outdated(folded: Folded) -> tuple[int, ...]:
+    """Name the rounds whose reports a change drops: one for each version that it makes."""
+    return tuple(commit.version - 1 - REPORTED for commit in folded.commits if commit.version > REPORTED)
 
 
 def forgettable(seen: Mapping[str, LastSeen]) -> tuple[str, ...]:

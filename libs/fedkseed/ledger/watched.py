@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fedkseed.ledger.commit import Commit
 from fedkseed.ledger.fold import Folded
 from fedkseed.ledger.head import Head
+from fedkseed.ledger.reports import RoundReport
 from fedkseed.ledger.store import Change, LastSeen, LedgerStore
 
 
@@ -77,3 +78,7 @@ class WatchedLedger:
     def clients(self) -> Mapping[str, LastSeen]:
         """See LedgerStore."""
         return self._store.clients()
+
+    def reports(self) -> Mapping[int, RoundReport]:
+        """See LedgerStore."""
+        return self._store.reports()

@@ -63,8 +63,11 @@ class Broker(Protocol):
     def start(self, topology: Topology, queues: Sequence[str], notify: Callable[[Notice], None]) -> None:
         """Declare the topology, then consume from the queues; called once, before all but `look`, and waits for the broker.
 
+        It also waits for exchanges that the topology binds to and does not declare: somebody else does.
+
         Raises:
             BrokerDenied: it will have nothing to do with this user.
+            BrokerUntrusted: the two do not agree on TLS.
             TopologyMismatch: it has one of the queues or exchanges, but another kind of it.
         """
         ...

@@ -23,6 +23,15 @@ class Disconnected:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Awaiting:
+    """Something that others declare is not there yet; it is looked for again."""
+
+    line: Line
+    what: str  # in the broker's words
+    again_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Blocked:
     """The broker is short of something and reads nothing more from those who publish."""
 
@@ -58,4 +67,4 @@ class Waiting:
     letters: int
 
 
-Condition = Connected | Disconnected | Blocked | Unblocked | Returned | Refused | Waiting
+Condition = Connected | Disconnected | Awaiting | Blocked | Unblocked | Returned | Refused | Waiting

@@ -68,8 +68,8 @@ def unseal(delivery: Delivery) -> Message:
             allowed = (kind, sender) == ("update", client)
         case SnapshotRequest(client=client):
             allowed = (kind, sender) == ("snapshot", client)
-        case Evaluation():
-            allowed = kind == "evaluation"
+        case Evaluation(client=client):
+            allowed = (kind, sender) == ("evaluation", client)
         case _:
             allowed = True
     if not allowed:

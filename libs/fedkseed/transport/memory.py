@@ -2,7 +2,7 @@
 
 Letters are bytes here too, so that what works over this broker works over a wire. A notice is given at once, within the
 call that caused it. Consumers of one queue take turns. Of a queue's limits only its length is kept: there is no time here, and
-nobody dies of a letter.
+nobody dies of a letter. Nor is there anything to wait for: a queue may be bound to an exchange before somebody declares that.
 """
 
 from collections import deque

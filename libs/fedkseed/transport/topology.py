@@ -2,6 +2,8 @@
 
 Who may write where: the aggregator to `rounds`, `receipts`, `dead` and to any mailbox, participants to `updates` only.
 A participant is a client or an evaluator; its mailbox takes rounds and snapshots, its receipts have a queue of their own.
+Who declares what: the aggregator what is shared, a participant its own two queues, for which it waits until there is
+something to bind them to.
 
 Every limit of a queue is stated, because what RabbitMQ does without one differs from version to version.
 """
@@ -103,7 +105,7 @@ NOTHING = Topology(exchanges=(), queues=(), bindings=())
 
 
 def shared(federation: str) -> Topology:
-    """What belongs to the federation as a whole."""
+    """What belongs to the federation as a whole: the aggregator declares it."""
     rounds, updates, receipts, dead = (_name(federation, part) for part in ("rounds", "updates", "receipts", "dead"))
     return Topology(
         exchanges=(rounds, updates, receipts, dead),
@@ -125,7 +127,7 @@ def shared(federation: str) -> Topology:
 
 
 def personal(federation: str, participant: str) -> Topology:
-    """What belongs to one participant."""
+    """What belongs to one participant, who declares it."""
     mailbox, receipts = mailbox_queue(federation, participant), receipts_queue(federation, participant)
     return Topology(
         exchanges=(),

@@ -79,8 +79,11 @@ class _Visitor:
     def look(self, topology: Topology, queues: Sequence[str], addresses: Sequence[Address]) -> Sight:
         """See Sight."""
         kinds = dict(_kinds(topology))
+        others = dict(_others(topology, addresses))
         missing = {
-            name for name, question in kinds.items() if _code(self._refusal(partial(question, passive=True))) == NOT_FOUND
+            name
+            for name, question in (others | kinds).items()
+            if _code(self._refusal(partial(question, passive=True))) == NOT_FOUND
         }
         right = [self._refusal(question) for name, question in kinds.items() if name not in missing]
         bound = [self._refusal(_unbind(b)) for b in topology.bindings if not {_queue(b.queue), _exchange(b.exchange)} & missing]
@@ -95,7 +98,7 @@ class _Visitor:
         return Sight(
             version=str(self._link.server_properties.get("version", "")),
             heartbeat_seconds=self._link.params.heartbeat or 0,
-            missing=tuple(name for name in kinds if name in missing),
+            missing=tuple(name for name in others | kinds if name in missing),
             different=tuple(refusal.text for refusal in refusals if refusal.code == PRECONDITION_FAILED),
             denied=(*(refusal.text for refusal in refusals if refusal.code != PRECONDITION_FAILED), *denied),
             blocked=self._blocked,
@@ -155,6 +158,13 @@ def _kinds(topology: Topology) -> Iterator[tuple[str, Callable[..., object]]]:
         yield _exchange(name), partial(_declare_exchange, name)
     for queue in topology.queues:
         yield _queue(queue.name), partial(_declare_queue, queue)
+
+
+def _others(topology: Topology, addresses: Sequence[Address]) -> Iterator[tuple[str, Callable[..., object]]]:
+    """How the exchanges are declared that others declare."""
+    for name in (*(binding.exchange for binding in topology.bindings), *(to.exchange for to in addresses)):
+        if name and name not in topology.exchanges:
+            yield _exchange(name), partial(_declare_exchange, name)
 
 
 def _declare_exchange(name: str, channel: Channel, *, passive: bool = False) -> None:
