@@ -44,7 +44,7 @@ def aggregator() -> None:
         log=lambda after: ledger.commits(after),  # noqa: PLW0108 - made below
     )
     frame.health.needs(observer.missing)
-    ledger = PatientLedger(RedisLedger(str(chosen.redis_url), name), process.stopping, observer.unanswered)
+    ledger = PatientLedger(RedisLedger(str(chosen.redis_url), name, tls=chosen.tls), process.stopping, observer.unanswered)
     store = WatchedLedger(ledger, observer.ledger)
     edge = shell.Shell(
         store=store,

@@ -66,7 +66,7 @@ def broker(chosen: DoctorSettings) -> Iterator[Finding]:
     url = urlsplit(str(chosen.amqp_url))
     where = f"{url.hostname}, virtual host {unquote(url.path[1:]) or '/'}"
     try:
-        sight = visit(Server(str(chosen.amqp_url), "fedkseed doctor"), topology, queues, addresses)
+        sight = visit(Server(str(chosen.amqp_url), "fedkseed doctor", chosen.tls), topology, queues, addresses)
     except FedkseedError as error:
         yield findings.failure("broker", error)
         return
@@ -103,7 +103,7 @@ def redis(chosen: DoctorSettings) -> tuple[list[Finding], bytes | None]:
     """Redis, how it is set up, its clock and the ledger; with the genesis, where it can be read."""
     if chosen.redis_url is None:
         return [findings.unset("redis", "REDIS_URL"), findings.no_clock(), findings.unset("ledger", "REDIS_URL")], None
-    with closing(Connection(str(chosen.redis_url))) as link:
+    with closing(Connection(str(chosen.redis_url), chosen.tls)) as link:
         try:
             ahead = _ahead(link)
             found = [*findings.store(link.where, _info(link), _configured(link, "appendfsync")), findings.clock(ahead)]
@@ -112,7 +112,7 @@ def redis(chosen: DoctorSettings) -> tuple[list[Finding], bytes | None]:
     if chosen.federation is None:
         return [*found, findings.unset("ledger", "FEDERATION")], None
     try:
-        with closing(RedisLedger.open(str(chosen.redis_url), chosen.federation)) as store:
+        with closing(RedisLedger.open(str(chosen.redis_url), chosen.federation, tls=chosen.tls)) as store:
             head = store.head()
     except LedgerError as error:
         return [*found, findings.failure("ledger", error)], None

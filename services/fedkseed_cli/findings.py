@@ -10,6 +10,7 @@ from fedkseed.errors import (
     BaseMissing,
     BrokerDenied,
     BrokerError,
+    BrokerUntrusted,
     DataError,
     FedkseedError,
     FileError,
@@ -20,6 +21,7 @@ from fedkseed.errors import (
     LedgerMissing,
     LedgerSchemaUnknown,
     LedgerUnreachable,
+    LedgerUntrusted,
     SupportMismatch,
 )
 from fedkseed.genesis import genesis_digest
@@ -35,9 +37,11 @@ CLOCK_SECONDS = 5.0  # off by more, deadlines are not what this machine takes th
 FULL = 0.9  # of the memory that Redis may take
 
 _ADVICE: Mapping[type[FedkseedError], str] = {  # the first that fits
+    BrokerUntrusted: "correct FEDKSEED_TLS_CA, FEDKSEED_TLS_CERTIFICATE and FEDKSEED_TLS_KEY, or the certificate of RabbitMQ",
     BrokerDenied: "correct user, password or virtual host in FEDKSEED_AMQP_URL, or what the user may do",
     BrokerError: "see that RabbitMQ runs, and that this machine reaches the host and port of FEDKSEED_AMQP_URL",
     LedgerUnreachable: "see that Redis runs, and that this machine reaches the host and port of FEDKSEED_REDIS_URL",
+    LedgerUntrusted: "correct FEDKSEED_TLS_CA, FEDKSEED_TLS_CERTIFICATE and FEDKSEED_TLS_KEY, or the certificate of Redis",
     LedgerDenied: "correct user and password in FEDKSEED_REDIS_URL, or what the user may do",
     LedgerMissing: "found it with `fedkseed init`, or correct FEDKSEED_FEDERATION, or the database in FEDKSEED_REDIS_URL",
     LedgerSchemaUnknown: "use the version of fedkseed that wrote it, or a newer one",

@@ -17,7 +17,8 @@ from safetensors import SafetensorError, safe_open
 from fedkseed.errors import ArtifactAltered, ArtifactUnreadable, FileError, GenesisMismatch
 from fedkseed.genesis import Genesis, genesis_digest
 from fedkseed.ledger.digest import state_digest
-from fedkseed.ledger.head import Integers, frozen
+from fedkseed.ledger.head import frozen
+from fedkseed.ledger.statistics import Integers
 
 FORMAT = "fedkseed-ledger-1"
 TENSOR = "coefficients"
