@@ -16,7 +16,7 @@ demo: .venv/ready .cache/support.safetensors  ## the main job on a real model, i
 up:  ## a federation of three clients in containers; needs Docker and its Compose plugin
 	docker compose up
 
-test: .venv/ready servers  ## everything that is tested
+test: .venv/ready .cache/support.safetensors servers  ## everything that is tested
 	$(BIN)/python -m pytest
 
 check: .venv/ready  ## style, types, structure
@@ -35,12 +35,12 @@ bench: .venv/ready .cache/sentiment servers  ## the claims about speed and bytes
 	$(BIN)/python -m benchmarks.wire
 	$(BIN)/python -m benchmarks.aggregator
 
-servers:  ## RabbitMQ, Redis, Prometheus from Debian's packages, where they are missing; tests start nodes of their own
+servers:  ## RabbitMQ, Redis, Prometheus and what asks it from Debian's packages, where they are missing; tests start nodes of their own
 	@if ! [ -x $(RABBITMQ) ] || ! command -v redis-server >/dev/null || ! command -v promtool >/dev/null \
-	    || ! command -v prometheus-redis-exporter >/dev/null; then \
+	    || ! command -v prometheus-redis-exporter >/dev/null || ! command -v wget >/dev/null; then \
 	  $(SUDO) apt-get update --quiet && \
 	  $(SUDO) env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends \
-	    rabbitmq-server redis-server prometheus prometheus-redis-exporter; \
+	    rabbitmq-server redis-server prometheus prometheus-redis-exporter wget; \
 	fi
 
 clean:  ## what was built; downloads and converted models stay in .cache

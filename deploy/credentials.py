@@ -10,7 +10,7 @@ One folder for each role, so that each is given its own and no other:
     evaluator/   amqp-url
     clients/     one AMQP URL for each client, in a file of its name
     operator/    amqp-url, redis-url; user and password are also those of RabbitMQ's management pages
-    monitor/     amqp-url of a user that sees how long queues are
+    monitor/     amqp-url of a user that sees how long queues are; redis-passwords.json for the exporter of Redis
     grafana/     password of the user `admin`
 
 Servers know hashes only. What already is in DIR stays: to change a password is to remove its folder, and to add a client is
@@ -30,6 +30,8 @@ from urllib.parse import urlsplit
 
 EVALUATOR = "evaluator"
 VHOST = "/"
+MONITOR = "monitor"
+MONITOR_COMMANDS = "-@all +ping +info +config|get +latency|latest +latency|histogram +slowlog|get +slowlog|len"
 LEDGER_COMMANDS = "-@all +@read +@write +@transaction +@connection +time -@dangerous"
 
 
@@ -45,14 +47,15 @@ def main() -> int:
     domain = f".{arguments.namespace}.svc" if arguments.namespace else ""
     amqp, redis = f"@rabbitmq{domain}:5672/%2F", f"@redis{domain}:6379/0"
     participants = {EVALUATOR: folder / EVALUATOR / "amqp-url", **{c: folder / "clients" / c for c in arguments.clients}}
-    served = {user: folder / user / "amqp-url" for user in ("aggregator", "monitor", "operator")}
+    served = {user: folder / user / "amqp-url" for user in ("aggregator", MONITOR, "operator")}
     passwords = {user: _url(path, f"amqp://{user}:{{}}{amqp}") for user, path in (participants | served).items()}
     stores = {user: _url(folder / user / "redis-url", f"redis://{user}:{{}}{redis}") for user in ("aggregator", "operator")}
     if not (folder / "grafana" / "password").exists():
         _write(folder / "grafana" / "password", secrets.token_hex(24) + "\n")
     definitions = _definitions(arguments.federation, tuple(participants), passwords)
     _write(folder / "rabbitmq" / "definitions.json", json.dumps(definitions, indent=2) + "\n")
-    _write(folder / "redis" / "users.acl", _redis_users(arguments.federation, stores))
+    monitor = _exporter(folder / MONITOR / "redis-passwords.json", f"redis{domain}:6379")
+    _write(folder / "redis" / "users.acl", _redis_users(arguments.federation, stores, monitor))
     print(f"{folder}: credentials of {', '.join(sorted({*passwords, *stores}))}")
     return 0
 
@@ -108,13 +111,26 @@ def _hash(password: str, user: str) -> str:
     return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
 
 
-def _redis_users(federation: str, passwords: dict[str, str]) -> str:
-    """The users of Redis: who is nobody may ask whether it is alive, and nothing else."""
+def _redis_users(federation: str, passwords: dict[str, str], monitor: str) -> str:
+    """The users of Redis: who is nobody may ask whether it is alive, the monitor how it is, and neither sees a key."""
     lines = ["user default on nopass resetkeys resetchannels -@all +ping"]
+    lines.append(f"user {MONITOR} on #{_sha256(monitor)} resetkeys resetchannels {MONITOR_COMMANDS}")
     for user, password in passwords.items():
-        digest = hashlib.sha256(password.encode()).hexdigest()
-        lines.append(f"user {user} on #{digest} ~{{{federation}}}:* resetchannels {LEDGER_COMMANDS}")
+        lines.append(f"user {user} on #{_sha256(password)} ~{{{federation}}}:* resetchannels {LEDGER_COMMANDS}")
     return "\n".join(lines) + "\n"
+
+
+def _sha256(password: str) -> str:
+    return hashlib.sha256(password.encode()).hexdigest()
+
+
+def _exporter(path: Path, server: str) -> str:
+    """The monitor's password in a file as the exporter reads it: by address, which in older releases has no user."""
+    if not path.exists():
+        password = secrets.token_hex(24)
+        known = {f"redis://{MONITOR}@{server}": password, f"redis://{server}": password}
+        _write(path, json.dumps(known, indent=2) + "\n")
+    return next(iter(json.loads(path.read_text(encoding="utf-8")).values()))
 
 
 def _url(path: Path, pattern: str) -> str:

@@ -1,6 +1,7 @@
 """The files of a deployment as the tools of their users read them: Compose and kubectl, of the development environment."""
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -46,3 +47,10 @@ def pods(overlay: str) -> Iterator[tuple[str, str, dict]]:
         yield manifest["kind"], manifest["metadata"]["name"], manifest["spec"]["template"]
     for manifest in of_kind(overlay, "CronJob"):
         yield "Job", manifest["metadata"]["name"], manifest["spec"]["jobTemplate"]["spec"]["template"]
+
+
+def jobs() -> set[str]:
+    """The jobs of Prometheus that rules and dashboards choose series of."""
+    places = [DEPLOY / "prometheus/rules/fedkseed.yml", *(DEPLOY / "grafana/dashboards").glob("*.json")]
+    chosen = [one for path in places for one in re.findall(r'job=~?\\?"([a-z|-]+)\\?"', path.read_text(encoding="utf-8"))]
+    return {job for one in chosen for job in one.split("|")}

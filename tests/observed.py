@@ -74,7 +74,7 @@ class Watched:
         traffic = self._traffic(metrics)
         connection = WatchedBroker(self.broker.connect(), traffic.passed)
         process = self._process("aggregator", metrics, connection, aggregator_shell.events)
-        observer = aggregator_observer.Observer(metrics, traffic, lambda: None, lambda: self.clock.now)
+        observer = aggregator_observer.Observer(metrics, traffic, lambda: None, lambda: self.clock.now, self.ledger.commits)
         shell = aggregator_shell.Shell(
             store=WatchedLedger(self.ledger, observer.ledger),
             broker=connection,

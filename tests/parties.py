@@ -6,6 +6,7 @@ from random import Random
 from threading import Condition
 from typing import Any
 
+from fedkseed.tls import Tls
 from fedkseed.transport import condition
 from fedkseed.transport.broker import Broker, Delivery, Envelope, Notice
 from fedkseed.transport.line import Server
@@ -104,11 +105,13 @@ class RealPlace(Place):
         self.until(lambda: self.saw(condition.Connected, times=times))
 
 
-def at(url: str, **options: Any) -> RealPlace:
+def at(url: str, tls: Tls | None = None, **options: Any) -> RealPlace:
     """A place at a URL; the options are those of RabbitBroker."""
 
     def connect() -> Broker:
-        return RabbitBroker(Server(url, "test"), dice=Random(0), observe=place.hear(place.conditions), pauses=BRIEF, **options)
+        return RabbitBroker(
+            Server(url, "test", tls), dice=Random(0), observe=place.hear(place.conditions), pauses=BRIEF, **options
+        )
 
     place = RealPlace(connect=connect, patience_seconds=60.0)
     return place

@@ -4,7 +4,7 @@ import base64
 import json
 import subprocess
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from urllib.parse import quote
@@ -19,14 +19,14 @@ from tests.servers import running
 class OperatedRabbit(RabbitServer):
     """A node with the operator's HTTP interface."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
         self._operator_port = free_port()
-        settings = {
+        its_own = {
             "management.tcp.ip": LOOPBACK,
             "management.tcp.port": str(self._operator_port),
             "management_agent.disable_metrics_collector": "true",
         }
-        super().__init__(folder, ("rabbitmq_management",), settings)
+        super().__init__(folder, ("rabbitmq_management",), its_own | dict(settings or {}))
         self._vhosts = count()
 
     def ready(self) -> bool:

@@ -66,12 +66,18 @@ class PrometheusServer(Server):
 
 
 class RedisExporter(Server):
-    """Shows what a Redis says of itself to Prometheus."""
+    """Shows what a Redis says of itself to Prometheus.
 
-    def __init__(self, folder: Path, redis: str) -> None:
+    Args:
+        folder: for its log; must exist.
+        redis: where Redis is.
+        settings: as variables.
+    """
+
+    def __init__(self, folder: Path, redis: str, settings: Mapping[str, str] | None = None) -> None:
         self.address = f"{LOOPBACK}:{free_port()}"
         command = [find("prometheus-redis-exporter"), f"--redis.addr={redis}", f"--web.listen-address={self.address}"]
-        super().__init__(command, folder / "log", {})
+        super().__init__(command, folder / "log", settings or {})
 
     def ready(self) -> bool:
         return "redis_up 1" in fetch(self.address, "metrics")

@@ -23,13 +23,16 @@
     │   ├── LedgerSchemaUnknown      65   it was written by a version of the program with another schema
     │   ├── LedgerAltered            66   what is stored does not verify
     │   ├── LedgerBehind             67   it is older than what was already seen of it
-    │   └── LedgerMissing            68   no federation of that name was founded there
+    │   ├── LedgerMissing            68   no federation of that name was founded there
+    │   └── LedgerUntrusted          69   its store and this process do not agree on TLS
     ├── BrokerError                  70   the message broker cannot be used
     │   ├── BrokerDenied             71   it refuses the credentials, or what they may do is not enough
     │   ├── TopologyMismatch         72   it has a queue or exchange of that name, but another one
-    │   └── QueueMissing             73   it has no queue of that name
+    │   ├── QueueMissing             73   it has no queue of that name
+    │   └── BrokerUntrusted          74   it and this process do not agree on TLS
     ├── LocalError                   80   a federation on this machine ended before its time
     │   └── CannotStart              81   a program of it is not installed, or does not come up
+    ├── Quarantined                  85   a federation counts no update of this client
     └── Unwell                       90   `fedkseed doctor` found something that must be mended
 
 A message is one line that names the setting, file, line or tensor at fault.
@@ -182,6 +185,12 @@ class LedgerMissing(LedgerError):
     exit_code = 68
 
 
+class LedgerUntrusted(LedgerError):
+    """The store's certificate does not verify, or it does not take ours; the message says why."""
+
+    exit_code = 69
+
+
 class BrokerError(FedkseedError):
     """The message broker cannot be used."""
 
@@ -206,6 +215,12 @@ class QueueMissing(BrokerError):
     exit_code = 73
 
 
+class BrokerUntrusted(BrokerError):
+    """The message broker's certificate does not verify, or it does not take ours; the message says why."""
+
+    exit_code = 74
+
+
 class LocalError(FedkseedError):
     """A federation on this machine ended before its time; the message names the process and what it said last."""
 
@@ -216,6 +231,12 @@ class CannotStart(LocalError):
     """A program is not installed, or does not come up."""
 
     exit_code = 81
+
+
+class Quarantined(FedkseedError):
+    """A federation counts no update of this client, because they disagree with those of others."""
+
+    exit_code = 85
 
 
 class Unwell(FedkseedError):

@@ -13,10 +13,29 @@ from pydantic import AmqpDsn, BaseModel, ConfigDict, Field, RedisDsn
 
 from fedkseed.errors import SettingError
 from fedkseed.federation import EvaluationPlan, Name
+from fedkseed.tls import Tls
 
 PREFIX = "FEDKSEED_"
 Listen = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}$")]
 Hours = Annotated[str, Field(pattern=r"^([01]?\d|2[0-3])-([01]?\d|2[0-4])$")]
+
+
+class _Connecting(BaseModel):
+    """Base of those that connect to servers, by TLS where the URLs are amqps and rediss."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    tls_ca: Path | None = None
+    """file with the certificates of the authorities that servers are trusted by; those of the system without it"""
+    tls_certificate: Path | None = None
+    """file with a certificate for servers that ask for one"""
+    tls_key: Path | None = None
+    """file with its key; not needed where the certificate's file holds it"""
+
+    @property
+    def tls(self) -> Tls:
+        """The three together."""
+        return Tls(authority=self.tls_ca, certificate=self.tls_certificate, key=self.tls_key)
 
 
 class _Environment(BaseModel):
@@ -35,7 +54,7 @@ class _ServiceEnvironment(_Environment):
     """RabbitMQ: user, password, host, port and virtual host"""
 
 
-class ServiceEnvironment(_ServiceEnvironment):
+class ServiceEnvironment(_Connecting, _ServiceEnvironment):
     """Base of those that serve until they are asked to end."""
 
     metrics_listen: Listen | None = None
@@ -102,10 +121,8 @@ class EvaluatorSettings(ServiceEnvironment):
         return EvaluationPlan(every=self.every, examples=self.examples, rouge_examples=self.rouge_examples)
 
 
-class LocalSettings(BaseModel):
+class LocalSettings(_Connecting):
     """The environment of a federation on one machine."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     amqp_url: AmqpDsn | None = None
     """RabbitMQ; without it, one is started"""
@@ -122,21 +139,23 @@ class HealthSettings(BaseModel):
     """HOST:PORT where the service answers"""
 
 
-class OperatorSettings(_Environment):
-    """The environment of subcommands that read and change a ledger, and then end."""
+class _LedgerEnvironment(_Environment):
+    """Base of those that only read and change a ledger."""
 
     redis_url: RedisDsn = RedisDsn("redis://127.0.0.1:6379/0")
     """Redis, which holds the ledger"""
 
 
-class DeadLetterSettings(_ServiceEnvironment):
+class OperatorSettings(_Connecting, _LedgerEnvironment):
+    """The environment of subcommands that read and change a ledger, and then end."""
+
+
+class DeadLetterSettings(_Connecting, _ServiceEnvironment):
     """The environment of `fedkseed dead`."""
 
 
-class DoctorSettings(BaseModel):
+class DoctorSettings(_Connecting):
     """What `fedkseed doctor` looks at: of the services' variables, those that name something; it skips what is not set."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     federation: Name | None = None
     """name of the federation"""

@@ -5,11 +5,12 @@ it has just begun or another one did it, is left out of durations rather than gu
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from fedkseed import logs
 from fedkseed.ledger.commit import Commit
 from fedkseed.ledger.head import Head
+from fedkseed.ledger.statistics import SUSPICION
 from fedkseed.ledger.watched import Looked, Sight, Transacted
 from fedkseed.messages import Receipt, Round
 from fedkseed.metrics.services import AggregatorMetrics
@@ -30,11 +31,18 @@ class Observer:
         traffic: of its connection.
         waiting: called whenever the ledger was asked in vain.
         clock: seconds that only grow.
+        log: the log of the ledger, after a version.
     """
 
     def __init__(
-        self, metrics: AggregatorMetrics, traffic: Traffic, waiting: Callable[[], None], clock: Callable[[], float]
+        self,
+        metrics: AggregatorMetrics,
+        traffic: Traffic,
+        waiting: Callable[[], None],
+        clock: Callable[[], float],
+        log: Callable[[int], Iterable[Commit]],
     ) -> None:
+        self._log = log
         self._metrics, self._traffic, self._waiting, self._clock = metrics, traffic, waiting, clock
         self._costs = Costs()
         self._answered = False  # the ledger, the last time
@@ -139,7 +147,9 @@ class Observer:
         opened = self._opened.get(version)
         self._opened.setdefault(commit.version, commit.closed_at)
         seconds = None if opened is None else commit.closed_at - opened
-        if commit.kind == "round":
+        for client in commit.quarantined:
+            logs.warning("client quarantined", client=client, version=commit.version)
+        if commit.kind in ("round", "measured"):
             self._metrics.rounds.closed(members=len(commit.members), seconds=seconds)
             self._parts(before, version, seconds, change)
             sizes = self._costs.of_round(closing, commit.members)
@@ -203,8 +213,8 @@ class Observer:
 
     def _stands(self, head: Head) -> None:
         round_, policy = head.round, head.policy.rounds
-        if round_.attempt == 0:
-            self._opened.setdefault(head.version, round_.opened)
+        if head.version not in self._opened:
+            self._opened |= self._made(head)
         self._opened = {version: at for version, at in self._opened.items() if version in head.window}
         self._costs.keep(head.pending.members)
         self._metrics.standing.stands(
@@ -218,6 +228,11 @@ class Observer:
             opened=round_.opened,
             deadline=round_.deadline,
         )
+        known = head.robust
+        self._metrics.standing.robust(
+            quarantined=len(known.quarantined) if known else 0,
+            suspicion=max(known.suspicion.values(), default=0) / SUSPICION if known else 0.0,
+        )
         if self._stood != head.version:
             self._stood = head.version
             if head.version in self._opened:
@@ -227,6 +242,12 @@ class Observer:
         if head.evaluations and self._scored != (newest := max(head.evaluations)):
             self._scored = newest
             self._metrics.scores.scored(newest, head.evaluations[newest])
+
+    def _made(self, head: Head) -> dict[int, float]:
+        """When the newest version was made: with its first attempt, else as the log has it; version 0 is not in there."""
+        if head.round.attempt == 0:
+            return {head.version: head.round.opened}
+        return {commit.version: commit.closed_at for commit in self._log(head.version - 1)} if head.version else {}
 
 
 def _refused(receipt: Receipt) -> None:

@@ -40,7 +40,7 @@ def opened(federation: str | None, redis_url: str | None) -> Iterator[RedisLedge
         LedgerError: as for `RedisLedger.open`.
     """
     where = located(federation, redis_url)
-    with closing(RedisLedger.open(str(where.redis_url), where.federation)) as store:
+    with closing(RedisLedger.open(str(where.redis_url), where.federation, tls=where.tls)) as store:
         yield store
 
 

@@ -36,9 +36,15 @@ def aggregator() -> None:
         backlog=lambda metrics, queue, letters: metrics.backlog.waiting(queue, letters),
     )
     process = frame.process
-    observer = Observer(frame.metrics, frame.traffic, frame.health.tried, time.monotonic)
+    observer = Observer(
+        frame.metrics,
+        frame.traffic,
+        frame.health.tried,
+        time.monotonic,
+        log=lambda after: ledger.commits(after),  # noqa: PLW0108 - made below
+    )
     frame.health.needs(observer.missing)
-    ledger = PatientLedger(RedisLedger(str(chosen.redis_url), name), process.stopping, observer.unanswered)
+    ledger = PatientLedger(RedisLedger(str(chosen.redis_url), name, tls=chosen.tls), process.stopping, observer.unanswered)
     store = WatchedLedger(ledger, observer.ledger)
     edge = shell.Shell(
         store=store,

@@ -8,6 +8,8 @@ from contextlib import closing
 from importlib import metadata
 from ipaddress import ip_address
 from pathlib import Path
+from random import Random
+from threading import Timer
 from urllib.parse import unquote, urlsplit
 
 from fedkseed import data
@@ -17,6 +19,7 @@ from fedkseed.ledger.connection import Connection
 from fedkseed.ledger.redis import RedisLedger
 from fedkseed.settings import DoctorSettings
 from fedkseed.transport.line import Server
+from fedkseed.transport.rabbitmq import RabbitBroker
 from fedkseed.transport.topology import (
     Address,
     Topology,
@@ -30,6 +33,7 @@ from fedkseed.transport.topology import (
 )
 from fedkseed.transport.visit import visit
 from fedkseed_aggregator import shell as aggregator_shell
+from fedkseed_aggregator.witness import recollect
 from fedkseed_cli import findings
 from fedkseed_cli.findings import Finding
 from fedkseed_client import shell as client_shell
@@ -37,6 +41,7 @@ from fedkseed_client.disk import Disk
 from fedkseed_evaluator import shell as evaluator_shell
 
 PACKAGES = ("fedkseed", "pika", "redis", "numpy", "torch", "transformers", "numba")
+PATIENCE_SECONDS = 5.0  # for a broker that answered a moment ago
 NOBODY = "nobody"  # a participant that is not there
 
 
@@ -61,7 +66,7 @@ def broker(chosen: DoctorSettings) -> Iterator[Finding]:
     url = urlsplit(str(chosen.amqp_url))
     where = f"{url.hostname}, virtual host {unquote(url.path[1:]) or '/'}"
     try:
-        sight = visit(Server(str(chosen.amqp_url), "fedkseed doctor"), topology, queues, addresses)
+        sight = visit(Server(str(chosen.amqp_url), "fedkseed doctor", chosen.tls), topology, queues, addresses)
     except FedkseedError as error:
         yield findings.failure("broker", error)
         return
@@ -98,7 +103,7 @@ def redis(chosen: DoctorSettings) -> tuple[list[Finding], bytes | None]:
     """Redis, how it is set up, its clock and the ledger; with the genesis, where it can be read."""
     if chosen.redis_url is None:
         return [findings.unset("redis", "REDIS_URL"), findings.no_clock(), findings.unset("ledger", "REDIS_URL")], None
-    with closing(Connection(str(chosen.redis_url))) as link:
+    with closing(Connection(str(chosen.redis_url), chosen.tls)) as link:
         try:
             ahead = _ahead(link)
             found = [*findings.store(link.where, _info(link), _configured(link, "appendfsync")), findings.clock(ahead)]
@@ -107,11 +112,29 @@ def redis(chosen: DoctorSettings) -> tuple[list[Finding], bytes | None]:
     if chosen.federation is None:
         return [*found, findings.unset("ledger", "FEDERATION")], None
     try:
-        with closing(RedisLedger.open(str(chosen.redis_url), chosen.federation)) as store:
+        with closing(RedisLedger.open(str(chosen.redis_url), chosen.federation, tls=chosen.tls)) as store:
             head = store.head()
     except LedgerError as error:
         return [*found, findings.failure("ledger", error)], None
     return [*found, *findings.ledger(head)], head.genesis_bytes
+
+
+def witness(chosen: DoctorSettings) -> Iterator[Finding]:
+    """A ledger that is well against the last announcement that a broker remembers which is well; as an aggregator sees them."""
+    if chosen.amqp_url is None or chosen.client_id or chosen.evaluator_id:
+        return
+    url, name = str(chosen.redis_url), str(chosen.federation)
+    server = Server(str(chosen.amqp_url), "fedkseed doctor")
+    with closing(RabbitBroker(server, dice=Random())) as connection, closing(RedisLedger(url, name)) as store:  # noqa: S311 - pauses are no secret
+        patience = Timer(PATIENCE_SECONDS, connection.close)
+        patience.start()
+        try:
+            remembered = recollect(connection, name)
+            yield findings.witness(store.head(), remembered)  # read after that
+        except FedkseedError as error:
+            yield findings.failure("witness", error)
+        finally:
+            patience.cancel()
 
 
 def _ahead(link: Connection) -> float:

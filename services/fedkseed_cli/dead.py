@@ -109,7 +109,7 @@ def located(federation: str | None, amqp_url: str | None) -> DeadLetterSettings:
 @contextmanager
 def connected(where: DeadLetterSettings, prefetch: int = 1) -> Iterator[Broker]:
     """A connection that says on standard error when it has to wait for the broker."""
-    server = Server(str(where.amqp_url), "fedkseed dead")
+    server = Server(str(where.amqp_url), "fedkseed dead", where.tls)
     with closing(RabbitBroker(server, dice=Random(), observe=_say, prefetch=prefetch)) as broker:  # noqa: S311 - pauses are no secret
         yield broker
 

@@ -39,9 +39,11 @@ def doctor(source: Path | None, as_json: bool) -> None:
 def examine(chosen: DoctorSettings, source: Path | None) -> Iterator[Finding]:
     """Make every check, in the order in which one thing needs another."""
     yield checks.program()
-    yield from checks.broker(chosen)
+    yield from (seen := list(checks.broker(chosen)))
     found, genesis = checks.redis(chosen)
     yield from found
+    if genesis and not findings.wrong(seen):
+        yield from checks.witness(chosen)
     place, kept = checks.state(chosen)
     yield place
     yield from checks.agreement(genesis, kept)

@@ -10,20 +10,25 @@ from fedkseed.errors import (
     BaseMissing,
     BrokerDenied,
     BrokerError,
+    BrokerUntrusted,
     DataError,
     FedkseedError,
     FileError,
     GenesisMismatch,
     LedgerAltered,
+    LedgerBehind,
     LedgerDenied,
     LedgerMissing,
     LedgerSchemaUnknown,
     LedgerUnreachable,
+    LedgerUntrusted,
     SupportMismatch,
 )
 from fedkseed.genesis import genesis_digest
 from fedkseed.ledger.head import Head
+from fedkseed.messages import Round
 from fedkseed.transport.visit import Sight
+from fedkseed_aggregator.witness import LOOKS, judge
 
 Mark = Literal["ok", "warning", "wrong", "not known", "not checked"]
 
@@ -32,13 +37,16 @@ CLOCK_SECONDS = 5.0  # off by more, deadlines are not what this machine takes th
 FULL = 0.9  # of the memory that Redis may take
 
 _ADVICE: Mapping[type[FedkseedError], str] = {  # the first that fits
+    BrokerUntrusted: "correct FEDKSEED_TLS_CA, FEDKSEED_TLS_CERTIFICATE and FEDKSEED_TLS_KEY, or the certificate of RabbitMQ",
     BrokerDenied: "correct user, password or virtual host in FEDKSEED_AMQP_URL, or what the user may do",
     BrokerError: "see that RabbitMQ runs, and that this machine reaches the host and port of FEDKSEED_AMQP_URL",
     LedgerUnreachable: "see that Redis runs, and that this machine reaches the host and port of FEDKSEED_REDIS_URL",
+    LedgerUntrusted: "correct FEDKSEED_TLS_CA, FEDKSEED_TLS_CERTIFICATE and FEDKSEED_TLS_KEY, or the certificate of Redis",
     LedgerDenied: "correct user and password in FEDKSEED_REDIS_URL, or what the user may do",
     LedgerMissing: "found it with `fedkseed init`, or correct FEDKSEED_FEDERATION, or the database in FEDKSEED_REDIS_URL",
     LedgerSchemaUnknown: "use the version of fedkseed that wrote it, or a newer one",
     LedgerAltered: "restore it from a backup",
+    LedgerBehind: "start no aggregator on this ledger before its newest state is back",
     GenesisMismatch: "correct FEDKSEED_FEDERATION or FEDKSEED_REDIS_URL: another federation has this name",
     BaseMissing: "correct FEDKSEED_BASE",
     BaseMismatch: "set FEDKSEED_BASE to the base that the federation was founded on",
@@ -185,6 +193,22 @@ def ledger(head: Head) -> Iterator[Finding]:
     else:
         advice = "start an aggregator; one that runs announces it within seconds"
         yield Finding(what="announcement", mark="warning", found="the open round is not announced", advice=advice)
+
+
+def witness(head: Head, remembered: Round | None) -> Finding:
+    """A ledger against the last announcement that the broker remembers, which was asked before."""
+    match judge(head, remembered, LOOKS):
+        case LedgerBehind() as error:
+            return failure("witness", error)
+        case "agreed" if remembered:
+            last = f"version {remembered.version}, attempt {remembered.attempt}"
+            return ok("witness", f"the broker remembers {last}, which the ledger has")
+        case "agreed":
+            return ok("witness", "nothing was announced yet")
+        case _:
+            found = "the broker remembers no announcement: it cannot tell whether the ledger was set back"
+            advice = "look again; if it was set up anew, see that the ledger is the newest one before an aggregator announces"
+            return Finding(what="witness", mark="warning", found=found, advice=advice)
 
 
 def clock(ahead_seconds: float) -> Finding:

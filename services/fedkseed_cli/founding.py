@@ -9,6 +9,7 @@ from fedkseed import federation as settings
 from fedkseed.errors import LedgerMissing
 from fedkseed.genesis import genesis_digest
 from fedkseed.ledger.redis import RedisLedger
+from fedkseed.settings import OperatorSettings
 from fedkseed_cli.access import REDIS, located
 
 
@@ -22,12 +23,12 @@ def init(federation: Path, redis_url: str | None) -> None:
     founded before, nothing changes.
     """
     loaded = settings.load(federation)
-    url = str(located(loaded.name, redis_url).redis_url)
-    before = _founded(url, loaded.name)  # what is wrong with Redis shows before the base is loaded
+    where = located(loaded.name, redis_url)
+    before = _founded(where)  # what is wrong with Redis shows before the base is loaded
     from fedkseed import model
 
     genesis = model.found(loaded, model.open_base(loaded.model.base, loaded.model.support)).encode()
-    with closing(RedisLedger.found(url, genesis, loaded.policy)) as store:
+    with closing(RedisLedger.found(str(where.redis_url), genesis, loaded.policy, tls=where.tls)) as store:
         head = store.head()
     click.echo(f"federation      {loaded.name}")
     click.echo(f"genesis digest  {genesis_digest(genesis).hex()}")
@@ -38,10 +39,10 @@ def init(federation: Path, redis_url: str | None) -> None:
         )
 
 
-def _founded(url: str, name: str) -> bool:
+def _founded(where: OperatorSettings) -> bool:
     """Say whether a federation of that name is there, with whatever genesis."""
     try:
-        RedisLedger.open(url, name).close()
+        RedisLedger.open(str(where.redis_url), where.federation, tls=where.tls).close()
     except LedgerMissing:
         return False
     return True

@@ -83,7 +83,7 @@ class Frame(Generic[M, E]):
         backlog: Callable[[M, str, int], None] = lambda _metrics, _queue, _letters: None,
     ) -> None:
         self._listen = chosen.metrics_listen
-        server = Server(str(chosen.amqp_url), f"fedkseed {who}")
+        server = Server(str(chosen.amqp_url), f"fedkseed {who}", chosen.tls)
         self.metrics = metrics(lambda: rabbit.traffic())  # noqa: PLW0108 - made below
         self.traffic = Traffic(
             self.metrics.transport,

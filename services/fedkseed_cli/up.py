@@ -17,6 +17,7 @@ from fedkseed.errors import LedgerUnreachable
 from fedkseed.federation import Federation
 from fedkseed.ledger import artifact
 from fedkseed.ledger.redis import RedisLedger
+from fedkseed.tls import Tls
 from fedkseed_cli.dashboard import ROUNDS, dashboard
 from fedkseed_cli.history import at, line
 from fedkseed_cli.view import View, in_words, look
@@ -43,10 +44,10 @@ def up(federation: Path, clients: int | None, folder: Path | None, stay: bool) -
     dataset = data.load(loaded)
     folder = folder or Path("runs") / loaded.name
     amqp_url, redis_url = (None if url is None else str(url) for url in (where.amqp_url, where.redis_url))
-    with _asked_to_stop() as stopped, Party(folder, amqp_url, redis_url) as party:
+    with _asked_to_stop() as stopped, Party(folder, amqp_url, redis_url, where.tls) as party:
         if redis_url is None:
             click.echo(f"the ledger is in Redis: export FEDKSEED_FEDERATION={loaded.name} FEDKSEED_REDIS_URL={party.redis_url}")
-        with closing(_founded(loaded, party.redis_url)) as store:
+        with closing(_founded(loaded, party.redis_url, where.tls)) as store:
             party.start(loaded, dataset)
             with _shown() as show:
                 _follow(party, store, show, stopped)
@@ -67,12 +68,12 @@ def _for(federation: Federation, clients: int | None) -> Federation:
     return adapted
 
 
-def _founded(federation: Federation, redis_url: str) -> RedisLedger:
+def _founded(federation: Federation, redis_url: str, tls: Tls) -> RedisLedger:
     """Found the federation on its base, or join it where that was done before."""
     from fedkseed import model
 
     base = model.open_base(federation.model.base, federation.model.support)
-    return RedisLedger.found(redis_url, model.found(federation, base).encode(), federation.policy)
+    return RedisLedger.found(redis_url, model.found(federation, base).encode(), federation.policy, tls=tls)
 
 
 def _follow(party: Party, store: RedisLedger, show: Callable[[View], None], stopped: Event) -> None:

@@ -20,6 +20,7 @@ from typing import Self
 from fedkseed.data import Dataset, Example
 from fedkseed.errors import FileError, LocalError
 from fedkseed.federation import ByField, Federation
+from fedkseed.tls import Tls
 from fedkseed_local.program import Program
 from fedkseed_local.servers import RabbitServer, RedisServer
 from fedkseed_local.services import service
@@ -53,16 +54,17 @@ class Party:
         folder: see the module; made if it is missing.
         amqp_url: RabbitMQ; one is started without it.
         redis_url: Redis; one is started without it.
+        tls: to those.
 
     Raises:
         CannotStart: a server is not installed, or does not come up.
     """
 
-    def __init__(self, folder: Path, amqp_url: str | None, redis_url: str | None) -> None:
+    def __init__(self, folder: Path, amqp_url: str | None, redis_url: str | None, tls: Tls | None = None) -> None:
         self.folder = folder.resolve()
         self._started = ExitStack()
         self._services: dict[str, Program] = {}
-        self._amqp_url, self._redis_url = amqp_url, redis_url
+        self._amqp_url, self._redis_url, self._tls = amqp_url, redis_url, tls or Tls()
 
     def __enter__(self) -> Self:
         """Start the servers."""
@@ -101,6 +103,8 @@ class Party:
             "FEDKSEED_AMQP_URL": str(self._amqp_url),
             "FEDKSEED_BASE": _absolute(federation.model.base),
         }
+        files = {"CA": self._tls.authority, "CERTIFICATE": self._tls.certificate, "KEY": self._tls.key}
+        everybody |= {f"FEDKSEED_TLS_{name}": str(file.resolve()) for name, file in files.items() if file}
         if federation.model.support:
             everybody["FEDKSEED_SUPPORT"] = _absolute(federation.model.support)
         self._start(AGGREGATOR, [AGGREGATOR], everybody | {"FEDKSEED_REDIS_URL": self.redis_url}, 1)

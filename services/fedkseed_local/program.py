@@ -1,13 +1,15 @@
 """Programs as child processes: started, watched, ended, started again.
 
 A child is the leader of a session of its own, so that Ctrl-C in a terminal reaches this process alone, which then ends
-its children in the order that is right. What they print goes to their log.
+its children in the order that is right. If this process is killed it cannot; then, on Linux, the kernel asks each of them
+to end. What they print goes to their log.
 """
 
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,6 +31,13 @@ def find(name: str) -> str:
     if (path := shutil.which(name, path=places)) is None:
         raise CannotStart(f"{name} is not installed")
     return path
+
+
+def _tethered() -> tuple[str, ...]:
+    """What goes before a command, so that its process does not outlive this one."""
+    if sys.platform != "linux":
+        return ()
+    return sys.executable, "-I", "-S", str(Path(__file__).with_name("tether.py")), str(os.getpid())
 
 
 class Program:
@@ -60,7 +69,7 @@ class Program:
         """Start it; does not wait for it to be ready."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - the command is ours
-                self.command,
+                [*_tethered(), *self.command],
                 cwd=self.log.parent,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,

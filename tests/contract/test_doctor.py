@@ -10,9 +10,11 @@ import pytest
 
 from fedkseed import federation as settings
 from fedkseed import model
+from fedkseed.codec import decode, encode
 from fedkseed.ledger.fold import announced
 from fedkseed.ledger.redis import RedisLedger
-from fedkseed.transport.topology import mailbox_queue, to_aggregator, updates_queue
+from fedkseed.transport.broker import Confirmed
+from fedkseed.transport.topology import last_queue, mailbox_queue, to_aggregator, to_all, updates_queue
 from fedkseed_client.disk import Disk
 from fedkseed_client.machine import new
 from fedkseed_local.servers import RedisServer, free_port
@@ -221,6 +223,22 @@ def test_a_round_that_is_not_announced_is_a_warning(doctor, server):
     RedisLedger.found(server.url, genesis(), policy()).close()
     code, found = doctor(FEDERATION=NAME, REDIS_URL=server.url)
     assert (code, *marks(found, "ledger", "announcement")) == (0, "ok", "warning")
+
+
+def test_a_ledger_that_was_set_back_is_found_by_what_the_broker_remembers(doctor, founded, served, place):
+    code, found = doctor(**served, **founded)
+    assert (code, *marks(found, "ledger", "witness")) == (0, "ok", "warning")
+    assert "remembers no announcement" in found["witness"]["found"]
+    head = RedisLedger.open(founded["REDIS_URL"], F).head()
+    owner = place.aggregator()
+    for token, version in enumerate((0, 2)):
+        owner.send(to_all(F), encode(replace(head.round, version=version)), token=token)
+        place.until(lambda token=token: Confirmed(token=token) in owner.notices)
+        code, found = doctor(**served, **founded)
+        assert (code, *marks(found, "witness")) == ((0, "ok"), (90, "wrong"))[token]
+    assert "version 2, attempt 0" in found["witness"]["found"]
+    (last,) = owner.broker.look(last_queue(F))
+    assert decode(last.body).version == 2
 
 
 def test_another_base_and_data_for_another_objective_are_found(doctor, server, tiny_base, tmp_path):

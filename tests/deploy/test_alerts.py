@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from fedkseed_local.program import find
+from tests.deployment import jobs
 from tests.pages import ROOT, page, prose
 
 RULES = ROOT / "deploy/prometheus/rules/fedkseed.yml"
@@ -68,7 +69,4 @@ def test_the_jobs_that_rules_and_dashboards_name_are_scraped():
     """The exporter of Redis is the only one that a deployment may do without."""
     settings = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8"))
     scraped = {job["job_name"] for job in settings["scrape_configs"]}
-    places = [RULES, *(ROOT / "deploy/grafana/dashboards").glob("*.json")]
-    named = {job for path in places for job in re.findall(r'job=\\?"([a-z-]+)', path.read_text())}
-    assert "fedkseed-aggregator" in named
-    assert named <= scraped | {"redis"}
+    assert {"fedkseed-aggregator", "fedkseed-evaluator", "redis"} <= jobs() <= scraped | {"redis"}

@@ -1,5 +1,6 @@
 """docker-compose.yml: hardened, closed to the outside, and in step with the example, the credentials and the program."""
 
+import json
 import re
 from pathlib import Path
 
@@ -91,6 +92,16 @@ def test_every_file_of_a_setting_is_a_secret_that_is_mounted(name, service):
     assert asked <= mounted
     for secret in service.get("secrets", ()):
         assert Path(compose()["secrets"][secret["source"]]["file"]).exists()
+
+
+def test_credentials_of_your_own_stand_in_for_all_of_the_published_ones(monkeypatch, tmp_path):
+    monkeypatch.setenv("CREDENTIALS", str(tmp_path))
+    own = json.loads(tool("docker-compose", "--profile", "*", "config", "--format", "json"))["secrets"]
+    published = DEPLOY / "compose" / "credentials"
+    there = {name: Path(secret["file"]).relative_to(published) for name, secret in compose()["secrets"].items()}
+    assert {name: Path(secret["file"]) for name, secret in own.items()} == {
+        name: tmp_path / path for name, path in there.items()
+    }
 
 
 @pytest.mark.parametrize("name", CLIENTS)

@@ -1,5 +1,7 @@
 """The credentials of deploy/credentials.py, on a RabbitMQ and a Redis that know nobody else."""
 
+import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,7 +28,7 @@ from fedkseed.transport.topology import (
     to_mailbox,
     updates_queue,
 )
-from fedkseed_local.program import Program
+from fedkseed_local.program import Program, find
 from fedkseed_local.servers import LOOPBACK, RabbitServer, RedisServer, ask
 from fedkseed_local.services import service
 from tests.embedded import TOY, described, write_rows, write_toml
@@ -34,6 +36,7 @@ from tests.ledgers import genesis, policy
 from tests.pages import ROOT
 from tests.processes import until
 from tests.servers import running
+from tests.watching import RedisExporter, fetch
 
 F, CLIENTS = "toy", ("ann", "bob")
 
@@ -136,6 +139,8 @@ def test_in_kubernetes_servers_are_named_for_all_namespaces(tmp_path):
     made = contents(tmp_path)
     assert made["monitor/amqp-url"].endswith("@rabbitmq.fedkseed.svc:5672/%2F\n")
     assert made["aggregator/redis-url"].endswith("@redis.fedkseed.svc:6379/0\n")
+    named = json.loads(made["monitor/redis-passwords.json"])
+    assert named.keys() == {"redis://redis.fedkseed.svc:6379", "redis://monitor@redis.fedkseed.svc:6379"}
 
 
 def test_a_client_sends_in_its_own_name_only(ann):
@@ -192,6 +197,31 @@ def test_there_is_no_guest(broker):
 def test_who_is_nobody_may_only_ask_whether_redis_is_alive(store):
     assert ask(store.port, b"PING\r\n").startswith(b"+PONG")
     assert ask(store.port, b"GET {toy}:head\r\n").startswith(b"-NOPERM")
+
+
+def test_the_exporter_of_redis_sees_what_dashboards_show_and_no_key(credentials, store, tmp_path):
+    made = json.loads((credentials / "monitor" / "redis-passwords.json").read_text())
+    here = {address.replace("redis:6379", f"{LOOPBACK}:{store.port}"): password for address, password in made.items()}
+    (tmp_path / "passwords.json").write_text(json.dumps(here))
+    settings = {"REDIS_USER": "monitor", "REDIS_PASSWORD_FILE": str(tmp_path / "passwords.json")}
+    address = f"redis://{LOOPBACK}:{store.port}"
+    with running(RedisExporter(tmp_path, address, settings | {"REDIS_EXPORTER_SET_CLIENT_NAME": "false"})) as exporter:
+        page = fetch(exporter.address, "metrics")
+        assert 'level=error msg="Redis' not in exporter.log.read_text()
+    shown = re.findall(r"\bredis_\w+", (ROOT / "deploy/grafana/dashboards/servers.json").read_text())
+    assert {name for name in shown if not re.search(rf"^{name}[ {{]", page, flags=re.MULTILINE)} == set()
+    asked = [
+        find("redis-cli"),
+        "-p",
+        str(store.port),
+        "--user",
+        "monitor",
+        "--pass",
+        next(iter(made.values())),
+        "GET",
+        "{toy}:head",
+    ]
+    assert "NOPERM" in subprocess.run(asked, capture_output=True, text=True, check=False).stdout
 
 
 def test_redis_is_for_this_federation_only(urls):

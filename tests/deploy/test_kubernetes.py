@@ -7,11 +7,12 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from deploy.kubernetes import rules
 from fedkseed.process import GRACE_SECONDS
 from fedkseed.transport.line import CLOSING_SECONDS
 from fedkseed.transport.topology import mailbox_queue, updates_queue
 from fedkseed_cli.__main__ import fedkseed
-from tests.deployment import DEPLOY, VERSION, compose, manifests, of_kind, pods
+from tests.deployment import DEPLOY, VERSION, compose, jobs, manifests, of_kind, pods
 from tests.pages import ROOT, rows
 
 OVERLAYS = ("single-node", "production")
@@ -24,6 +25,7 @@ CUSTOM = {
     "PrometheusRule": "monitoring.coreos.com/v1",
 }
 FEDERATION = "sentiment-three"
+IN_A_CLUSTER = {"oliver006/redis_exporter:v1.74.0"}  # images that Compose does without
 ALL_PODS = [pytest.param(overlay, *pod, id=f"{overlay}-{pod[1]}") for overlay in OVERLAYS for pod in pods(overlay)]
 each_pod = pytest.mark.parametrize(("overlay", "kind", "name", "template"), ALL_PODS)
 both = pytest.mark.parametrize("overlay", OVERLAYS)
@@ -105,7 +107,8 @@ def test_every_container_has_bounds_and_is_asked_how_it_is(overlay, kind, name, 
 @each_pod
 def test_every_image_is_pinned_and_that_of_compose(overlay, kind, name, template):
     image = only(template)["image"]
-    assert image in {service["image"] for service in compose()["services"].values()}
+    assert image in IN_A_CLUSTER | {service["image"] for service in compose()["services"].values()}
+    assert re.search(r":v?\d+\.\d+\.\d+", image)
     assert not image.startswith("fedkseed-") or image.endswith(f":{VERSION}")
 
 
@@ -151,7 +154,12 @@ def test_every_command_is_one(overlay, kind, name, template):
 def test_only_who_is_labelled_so_reaches_broker_and_ledger(overlay):
     labels = {name: template["metadata"]["labels"] for _, name, template in pods(overlay)}
     assert {name for name in labels if "fedkseed/reaches-broker" in labels[name]} == {"aggregator", "client", "evaluator"}
-    assert {name for name in labels if "fedkseed/reaches-ledger" in labels[name]} == {"aggregator", "init", "export"}
+    exporters = {"redis-exporter"} & labels.keys()
+    assert {name for name in labels if "fedkseed/reaches-ledger" in labels[name]} == {
+        "aggregator",
+        "init",
+        "export",
+    } | exporters
 
 
 @both
@@ -202,6 +210,31 @@ def test_the_cluster_of_rabbitmq_is_configured_like_the_single_one():
     clustered = cluster["spec"]["rabbitmq"]["additionalConfig"].splitlines()
     assert {line for line in alone if line and line[0] != "#" and not line.startswith("log.")} <= set(clustered)
     assert cluster["spec"]["image"] == compose()["services"]["rabbitmq"]["image"]
+
+
+def test_the_rules_of_a_cluster_are_those_of_the_one_file():
+    """`python deploy/kubernetes/rules.py` makes them so."""
+    assert rules.RESOURCE.read_text(encoding="utf-8") == rules.text()
+    (ours,) = (rule for rule in of_kind("production", "PrometheusRule") if rule["metadata"]["name"] == "fedkseed")
+    assert ours["spec"] == yaml.safe_load(rules.RULES.read_text(encoding="utf-8"))
+
+
+def test_every_job_of_rules_and_dashboards_is_one_of_a_cluster():
+    """As the relabelings of its PodMonitors name them, for the components that run."""
+    ends = [end for monitor in of_kind("production", "PodMonitor") for end in monitor["spec"]["podMetricsEndpoints"]]
+    names = [relabeling["replacement"] for end in ends for relabeling in end["relabelings"]]
+    components = {t["metadata"]["labels"].get("app.kubernetes.io/component", "") for _, _, t in pods("production")}
+    assert {"rabbitmq", "redis"} < jobs() <= {name.replace("$1", component) for name in names for component in components}
+
+
+def test_the_exporter_of_redis_knows_where_it_is_and_is_asked_by_prometheus_alone():
+    ((_, _, template),) = (pod for pod in pods("production") if pod[1] == "redis-exporter")
+    told = {variable["name"]: variable["value"] for variable in only(template)["env"]}
+    assert told["REDIS_ADDR"] == "redis://redis.fedkseed.svc:6379"
+    labels = template["metadata"]["labels"]
+    policies = [m["spec"] for m in of_kind("production", "NetworkPolicy") if matches(m["spec"]["podSelector"], labels)]
+    sources = [source for spec in policies for rule in spec.get("ingress", ()) for source in rule["from"]]
+    assert sources == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
 
 
 def test_prometheus_finds_the_services_of_compose():

@@ -13,7 +13,7 @@ import pytest
 
 from fedkseed.ledger import artifact
 from tests.embedded import TOY, described, fedkseed, refusal, write_toml
-from tests.processes import PATIENCE_SECONDS
+from tests.processes import PATIENCE_SECONDS, until
 
 ENDLESS = {"cohort": 3, "max_staleness": 0}
 
@@ -82,6 +82,17 @@ def test_ctrl_c_ends_everything_in_order(toml, tmp_path):
     logs = "".join(log.read_text() for log in (folder / "logs").iterdir())
     assert "Traceback" not in logs
     assert "disconnected" not in logs, "a server ended before those who need it"
+
+
+def test_when_it_is_killed_nothing_goes_on_running(toml, tmp_path):
+    folder = tmp_path / "party"
+    with running(toml(rounds=ENDLESS), folder) as up:
+        assert any("version 1  round" in line for line in up.stdout)
+        assert len(children(folder)) >= 8, "two servers, the mapper of one, and five services"
+        up.kill()
+    until(lambda: children(folder) == [])
+    logs = "".join(log.read_text() for log in (folder / "logs").iterdir())
+    assert "Traceback" not in logs
 
 
 def test_the_ledger_of_one_that_stays_can_be_exported(toml, tmp_path, tiny_base, monkeypatch, capsys):

@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 
 from fedkseed.errors import BaseMismatch, BrokerDenied, BrokerError, EmptyData, TopologyMismatch
+from fedkseed.ledger.fold import announced
 from fedkseed.transport.visit import Sight
 from fedkseed_cli import findings
+from tests.ledgers import at_version, ledger
 
 GOOD = Sight(version="3.10.8", heartbeat_seconds=10, missing=(), different=(), denied=(), blocked=False)
 INFO = {
@@ -49,6 +51,19 @@ def test_a_redis_that_is_old_or_nearly_full_is_found():
     assert marks(findings.store("here", INFO | {"redis_version": "6.2.1"}, "always"))[0] == "wrong"
     full = INFO | {"maxmemory": str(1 << 20)}
     assert [finding.what for finding in findings.store("here", full, "always") if finding.mark == "warning"] == ["redis memory"]
+
+
+def test_a_ledger_is_compared_with_what_the_broker_remembers():
+    new, announced_ = ledger(), announced(ledger(), 0, 0)[0]
+    assert marks([findings.witness(new, None), findings.witness(new, new.round), findings.witness(announced_, None)]) == [
+        "ok",
+        "ok",
+        "warning",
+    ]
+    behind = findings.witness(new, at_version(new, 1)[0].round)
+    assert behind.mark == "wrong"
+    assert "version 1, attempt 0" in behind.found
+    assert "start no aggregator" in behind.advice
 
 
 def test_what_a_hosted_redis_hides_is_not_known():

@@ -133,6 +133,32 @@ def test_a_round_that_goes_on_is_counted_as_one():
     assert federation.value("aggregator", "round_attempt") == 0
 
 
+def test_an_aggregator_that_starts_in_an_extended_round_knows_when_its_version_was_made():
+    federation = Watched(policy(cohort=1, total=9, deadline_seconds=50.0))
+    federation.client("ann", 10.0)
+    federation.reach(1)
+    federation.processes["ann"].stop()
+    federation.run(until=lambda: federation.ledger.head().round.attempt == 2)
+    federation.processes["aggregator"].stop()
+    federation.aggregator()
+    federation.run(until=lambda: federation.value("aggregator", "round_attempt") == 2)
+    (made,) = federation.ledger.commits()
+    assert federation.value("aggregator", "last_commit_timestamp_seconds") == made.closed_at
+    federation.client("bob", 10.0)
+    federation.reach(2)
+    federation.run(until=lambda: federation.value("aggregator", "version") == 2)
+    assert federation.value("aggregator", "round_duration_seconds_sum") == federation.ledger.now() - made.closed_at
+
+
+def test_an_aggregator_that_starts_before_there_is_a_version_knows_of_none():
+    federation = Watched(policy(cohort=1, deadline_seconds=50.0))
+    federation.run(until=lambda: federation.ledger.head().round.attempt == 1)
+    federation.processes["aggregator"].stop()
+    federation.aggregator()
+    federation.run(until=lambda: federation.value("aggregator", "round_attempt") == 1)
+    assert math.isnan(federation.value("aggregator", "last_commit_timestamp_seconds"))
+
+
 def test_an_update_that_comes_twice_counts_once():
     federation = Watched(policy(cohort=2, deadline_seconds=1000.0))
     federation.client("ann", 10.0)

@@ -19,7 +19,8 @@ from fedkseed.errors import ArtifactAltered, ArtifactUnreadable, FileError, Gene
 from fedkseed.federation import MAX_POOL_SIZE
 from fedkseed.genesis import Genesis, genesis_digest
 from fedkseed.ledger.digest import state_digest
-from fedkseed.ledger.head import Integers, frozen
+from fedkseed.ledger.head import frozen
+from fedkseed.ledger.statistics import Integers
 
 FORMAT = "fedkseed-ledger-1"
 TENSOR = "coefficients"

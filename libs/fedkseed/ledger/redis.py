@@ -30,6 +30,7 @@ from fedkseed.ledger.mirror import Mirror
 from fedkseed.ledger.records import Command, key, legible, paired
 from fedkseed.ledger.reports import RoundReport
 from fedkseed.ledger.store import MAX_CLIENTS, Change, LastSeen, check, forgettable, outdated, reported, sightings
+from fedkseed.tls import Tls
 
 MAX_PAUSE = 0.05  # seconds between two attempts of a change that lost a race
 CROWD = MAX_CLIENTS + MAX_CLIENTS // 8  # clients noted when the oldest are forgotten; now and then is enough
@@ -45,13 +46,14 @@ class RedisLedger:
         url: `redis://`, `rediss://` or `unix://`, with credentials.
         federation: whose ledger it is.
         genesis_bytes: what its genesis must be; any without it.
+        tls: of rediss.
 
     Raises:
-        SettingError: the URL is none.
+        SettingError: the URL is none, or a file of TLS cannot be used.
     """
 
-    def __init__(self, url: str, federation: str, genesis_bytes: bytes | None = None) -> None:
-        self._link = Connection(url)
+    def __init__(self, url: str, federation: str, genesis_bytes: bytes | None = None, *, tls: Tls | None = None) -> None:
+        self._link = Connection(url, tls)
         self._mirror = Mirror(self._link, federation, genesis_bytes)
         self._federation = federation
         self._writer = self._key(f"writer:{secrets.token_hex(8)}")
@@ -61,32 +63,33 @@ class RedisLedger:
         self._lock = threading.RLock()
 
     @classmethod
-    def found(cls, url: str, genesis_bytes: bytes, policy: Policy) -> "RedisLedger":
+    def found(cls, url: str, genesis_bytes: bytes, policy: Policy, *, tls: Tls | None = None) -> "RedisLedger":
         """Found a federation, or join it where it was founded with the same genesis: its stored policy stands.
 
         Raises:
             GenesisMismatch: the bytes are no genesis, or it was founded there with another.
             LedgerError: as for `open`.
         """
-        ledger = cls(url, Genesis.decode(genesis_bytes).federation, genesis_bytes)
+        ledger = cls(url, Genesis.decode(genesis_bytes).federation, genesis_bytes, tls=tls)
         with ledger._lock:
             ledger._twice(lambda: ledger._found(genesis_bytes, policy))
         ledger.head()
         return ledger
 
     @classmethod
-    def open(cls, url: str, federation: str, genesis_bytes: bytes | None = None) -> "RedisLedger":
+    def open(cls, url: str, federation: str, genesis_bytes: bytes | None = None, *, tls: Tls | None = None) -> "RedisLedger":
         """Join a federation that was founded before; everything that is stored is verified.
 
         Raises:
             LedgerUnreachable: Redis does not answer; try again.
+            LedgerUntrusted: the two do not agree on TLS.
             LedgerDenied: it refuses the credentials.
             LedgerMissing: the federation was not founded there.
             GenesisMismatch: it was founded with another genesis.
             LedgerSchemaUnknown: another version of this program wrote it.
             LedgerAltered: it does not verify.
         """
-        ledger = cls(url, federation, genesis_bytes)
+        ledger = cls(url, federation, genesis_bytes, tls=tls)
         ledger.head()
         return ledger
 

@@ -67,6 +67,7 @@ class Broker(Protocol):
 
         Raises:
             BrokerDenied: it will have nothing to do with this user.
+            BrokerUntrusted: the two do not agree on TLS.
             TopologyMismatch: it has one of the queues or exchanges, but another kind of it.
         """
         ...

@@ -17,9 +17,16 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from random import Random
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
-from pika import BasicProperties, BlockingConnection, SelectConnection, URLParameters, frame  # type: ignore[import-untyped]
+from pika import (  # type: ignore[import-untyped]
+    BasicProperties,
+    BlockingConnection,
+    SelectConnection,
+    SSLOptions,
+    URLParameters,
+    frame,
+)
 from pika.adapters.select_connection import IOLoop  # type: ignore[import-untyped]
 from pika.adapters.utils.connection_workflow import AMQPConnectorException  # type: ignore[import-untyped]
 from pika.exceptions import (  # type: ignore[import-untyped]
@@ -31,7 +38,8 @@ from pika.exceptions import (  # type: ignore[import-untyped]
 )
 from pika.spec import FRAME_END_SIZE, FRAME_HEADER, FRAME_HEADER_SIZE, Basic  # type: ignore[import-untyped]
 
-from fedkseed.errors import BrokerDenied, BrokerError, QueueMissing, SettingError, TopologyMismatch
+from fedkseed.errors import BrokerDenied, BrokerError, BrokerUntrusted, QueueMissing, SettingError, TopologyMismatch
+from fedkseed.tls import Tls, alert, disagreement
 from fedkseed.transport import condition
 from fedkseed.transport.condition import Awaiting, Blocked, Condition, Connected, Disconnected, Unblocked
 from fedkseed.transport.pauses import Pauses
@@ -58,15 +66,20 @@ class Server:
     Args:
         url: amqp or amqps, with user, password, host, port and virtual host.
         name: what the broker's operator sees.
+        tls: of amqps.
 
     Raises:
-        SettingError: the URL is none of RabbitMQ; the password is not told.
+        SettingError: the URL is none of RabbitMQ, which is told without the password; or a file of TLS cannot be used.
     """
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str, name: str, tls: Tls | None = None) -> None:
         self._url, self._name = url, name
-        if urlsplit(url).scheme not in ("amqp", "amqps"):
+        parts = urlsplit(url)
+        if parts.scheme not in ("amqp", "amqps"):
             raise SettingError("the URL of RabbitMQ must begin with amqp:// or amqps://")
+        if "ssl_options" in parse_qs(parts.query):
+            raise SettingError("the URL of RabbitMQ: ssl_options are not its to choose, FEDKSEED_TLS_CA and others are there")
+        self._context = (tls or Tls()).context() if parts.scheme == "amqps" else None
         try:
             self.user: str = URLParameters(url).credentials.username
         except ValueError as error:
@@ -76,12 +89,21 @@ class Server:
     def parameters(self, line: str) -> Any:
         """What pika needs to know to open a line."""
         parameters = URLParameters(self._url)
+        parameters.ssl_options = SSLOptions(self._context, parameters.host) if self._context else None
         parameters.heartbeat = parameters.heartbeat or HEARTBEAT_SECONDS  # the URL may say
         parameters.blocked_connection_timeout = None  # a broker may be short of something for as long as it takes
         parameters.connection_attempts = 1
         parameters.socket_timeout = parameters.stack_timeout = CONNECT_SECONDS
         parameters.client_properties = {"connection_name": f"{self._name}, {line}"}
         return parameters
+
+    def disagreement(self, error: BaseException) -> str | None:
+        """Why TLS is to blame for a connection that was not made; None when it is not."""
+        said = repr(error)
+        if self._context and "IncompatibleProtocolError" in said:  # pika's guess when somebody hangs up before AMQP begins
+            where = URLParameters(self._url)
+            said += alert(self._context, where.host, where.port)
+        return disagreement(said)
 
     def properties(self, headers: Mapping[str, str]) -> Any:
         """How a letter is marked: persistent, and signed."""
@@ -100,6 +122,7 @@ def dial(server: Server, seconds: float) -> Any:
 
     Raises:
         BrokerDenied: the broker will have nothing to do with this user.
+        BrokerUntrusted: the two do not agree on TLS.
         BrokerError: it does not answer.
     """
     parameters = server.parameters("visiting")
@@ -107,6 +130,8 @@ def dial(server: Server, seconds: float) -> Any:
     try:
         return BlockingConnection(parameters)
     except LOST as error:
+        if clause := server.disagreement(error):
+            raise BrokerUntrusted(f"RabbitMQ: {clause}") from error
         raise _refusal(error, NOTHING) or BrokerError(_sentence(_root(error))) from error
 
 
@@ -182,7 +207,7 @@ class Line:
         prepare: Prepare,
         gone: Callable[[], None],
     ) -> None:
-        self._name, self._parameters = name, server.parameters(name)
+        self._name, self._server, self._parameters = name, server, server.parameters(name)
         self._pauses, self._dice, self._observe = pauses, dice, observe
         self._prepare, self._gone = prepare, gone
         self._topology = NOTHING
@@ -204,6 +229,7 @@ class Line:
 
         Raises:
             BrokerDenied: the broker will have nothing to do with this user.
+            BrokerUntrusted: the two do not agree on TLS.
             TopologyMismatch: it has one of the queues or exchanges, but another kind of it.
             QueueMissing: what the line needs is not there, and it declares nothing.
         """
@@ -304,7 +330,7 @@ class Line:
         self._passed = (self.traffic, None)  # now: pika's own counters begin anew
         self._connection = None
         error = self._reason or error
-        refusal = None if self._up.done() else _refusal(error, self._topology)
+        refusal = None if self._up.done() else self._refusal(error)
         if self._ending:
             self._loop.stop()
         elif refusal:
@@ -313,6 +339,10 @@ class Line:
             self._loop.stop()
         else:
             self._retry(error)
+
+    def _refusal(self, error: BaseException) -> BrokerError | None:
+        clause = self._server.disagreement(error)
+        return BrokerUntrusted(f"RabbitMQ: {clause}") if clause else _refusal(error, self._topology)
 
     def _retry(self, error: BaseException) -> None:
         """Try again after a while; a line that was up for longer than the longest pause has not failed in a row."""
@@ -386,4 +416,4 @@ def _root(error: BaseException) -> BaseException:
 
 
 def _sentence(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+    return disagreement(repr(error)) or str(error) or type(error).__name__
