@@ -17,7 +17,7 @@ STEPS = 10  # so many virtual seconds at slowness 1
 CLIENTS = {"ann": 5, "bob": 1, "cec": 40, "dan": 3}
 
 
-def federation(*, training=None, every=1, simulation=None, **rounds) -> settings.Federation:
+def federation(*, training=None, every=1, simulation=None, robust=None, **rounds) -> settings.Federation:
     """A federation as a TOML file would describe it; keywords are its round policy."""
     return settings.parse(
         {
@@ -30,6 +30,7 @@ def federation(*, training=None, every=1, simulation=None, **rounds) -> settings
             "rounds": {"cohort": 4, "deadline_seconds": 1000.0} | rounds,
             "evaluation": {"every": every},
             "simulation": simulation or {},
+            "robust": robust,
         }
     )
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fedkseed.federation import Policy, Pool, Response, Rounds, Training
+from fedkseed.federation import Policy, Pool, Response, Robust, Rounds, Training
 from fedkseed.genesis import Genesis
 from fedkseed.ledger.commit import Commit
 from fedkseed.ledger.fold import fold, found
@@ -31,8 +31,9 @@ def genesis(**changes) -> bytes:
     return replace(plain, **changes).encode()
 
 
-def policy(*, steps: int = 200, lr: float = LR, importance: bool = False, **rounds) -> Policy:
-    return Policy(training=Training(steps=steps, lr=lr, importance=importance), rounds=Rounds(**{"cohort": 2} | rounds))
+def policy(*, steps: int = 200, lr: float = LR, importance: bool = False, robust: Robust | None = None, **rounds) -> Policy:
+    training = Training(steps=steps, lr=lr, importance=importance)
+    return Policy(training=training, rounds=Rounds(**{"cohort": 2} | rounds), robust=robust)
 
 
 def ledger(**settings) -> Head:
@@ -86,7 +87,13 @@ def ledger_bytes(head: Head, commits: tuple[Commit, ...]) -> bytes:
         head.pending.numerators,
         head.pending.importance_sums,
         head.pending.importance_counts,
+        head.pending.scalars,
+        head.pending.votes,
     )
+    known = head.robust
+    if known:
+        arrays += (known.scalars, known.norms, known.examples, known.votes)
     inbox = sorted((base, sorted(receipts.items())) for base, receipts in head.inbox.items())
     rest = (head.version, head.floor, head.state, head.pending.weight, head.pending.members, head.window, head.states, inbox)
+    rest = (*rest, known and (sorted(known.suspicion.items()), sorted(known.quarantined.items()), known.bounds))
     return b"".join(values.astype("<i8").tobytes() for values in arrays) + repr((rest, head.round, commits)).encode()

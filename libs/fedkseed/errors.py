@@ -32,6 +32,7 @@
     │   └── BrokerUntrusted          74   it and this process do not agree on TLS
     ├── LocalError                   80   a federation on this machine ended before its time
     │   └── CannotStart              81   a program of it is not installed, or does not come up
+    ├── Quarantined                  85   a federation counts no update of this client
     └── Unwell                       90   `fedkseed doctor` found something that must be mended
 
 A message is one line that names the setting, file, line or tensor at fault.
@@ -230,6 +231,12 @@ class CannotStart(LocalError):
     """A program is not installed, or does not come up."""
 
     exit_code = 81
+
+
+class Quarantined(FedkseedError):
+    """A federation counts no update of this client, because they disagree with those of others."""
+
+    exit_code = 85
 
 
 class Unwell(FedkseedError):

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import pydantic
 from pydantic import ConfigDict, Field, TypeAdapter
 
-from fedkseed.errors import FileError, SettingError
+from fedkseed import files
+from fedkseed.errors import SettingError
 
 T = TypeVar("T")
 
@@ -31,8 +32,10 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PositiveInt = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
+Attack = Literal["huge", "nan", "sign-flip", "constant", "scaled"]
 MAX_POOL_SIZE = 65536  # a seed index travels as u16
 MAX_BATCH = 65536
+MAX_FILE = 1 << 20  # bytes of a federation.toml
 
 
 class _Checked:
@@ -148,11 +151,23 @@ class Rounds(_Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Robust(_Checked):
+    """Folding that bears hostile clients: bounds in multiples of running medians, and a watch on who disagrees."""
+
+    clip: PositiveFloat = 8.0  # a scalar counts for at most so many median absolute deviations
+    norm: PositiveFloat = 3.0  # an update's norm is scaled down to so many median norms
+    weight: PositiveFloat = 4.0  # a client weighs as if it held at most so many times the median number of examples
+    allowance: Annotated[float, Field(ge=0, lt=1)] = 0.125  # agreement per pair below which suspicion grows
+    quarantine: PositiveFloat = 64.0  # suspicion, in pairs, that excludes a client
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy(_Checked):
     """What may change while a federation runs; every commit records the policy it was made under."""
 
     training: Training = field(default_factory=Training)
     rounds: Rounds = field(default_factory=Rounds)
+    robust: Robust | None = None  # the paper's folding without it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +250,15 @@ class Incident(_Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hostile(_Checked):
+    """A client that sends something else than it measured."""
+
+    who: str
+    attack: Attack
+    factor: PositiveFloat = 10.0  # of `scaled`; of `constant`, the value itself
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation(_Checked):
     """The circumstances of a federation in one process under a virtual clock."""
 
@@ -244,6 +268,7 @@ class Simulation(_Checked):
     network: Network = field(default_factory=Network)
     dropout: Fraction = 0.0  # chance that a client, invited to a round, is gone for that round
     incidents: tuple[Incident, ...] = ()
+    hostile: tuple[Hostile, ...] = ()
     until_seconds: PositiveFloat | None = None  # virtual time after which the run ends in any case
 
 
@@ -258,13 +283,14 @@ class Federation(_Checked):
     pool: Pool = field(default_factory=Pool)
     training: Training = field(default_factory=Training)
     rounds: Rounds = field(default_factory=Rounds)
+    robust: Robust | None = None
     evaluation: EvaluationPlan = field(default_factory=EvaluationPlan)
     simulation: Simulation = field(default_factory=Simulation)
 
     @property
     def policy(self) -> Policy:
         """The part of the settings that travels with rounds and may change."""
-        return Policy(training=self.training, rounds=self.rounds)
+        return Policy(training=self.training, rounds=self.rounds, robust=self.robust)
 
 
 def load(path: Path) -> Federation:
@@ -276,15 +302,10 @@ def load(path: Path) -> Federation:
         FileError: the file cannot be read.
         SettingError: it is not TOML, or a setting is unknown, missing or out of range.
     """
+    data = files.read(path, MAX_FILE)
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise FileError(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise SettingError(f"{path}: not TOML: {error}") from error
-    try:
-        return _located(parse(tomllib.loads(text)), path.parent)
-    except tomllib.TOMLDecodeError as error:
+        return _located(parse(tomllib.loads(data.decode())), path.parent)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SettingError(f"{path}: not TOML: {error}") from error
     except SettingError as error:
         raise SettingError(f"{path}: {error}") from error
@@ -300,7 +321,7 @@ def parse(settings: dict[str, Any]) -> Federation:
 
 
 def parse_policy(settings: dict[str, Any]) -> Policy:
-    """Check the sections `training` and `rounds` alone.
+    """Check the sections `training`, `rounds` and `robust` alone.
 
     Raises:
         SettingError: the first setting at fault, named.
@@ -327,8 +348,9 @@ def _located(federation: Federation, folder: Path) -> Federation:
 
 
 _ADAPTER, _POLICY = TypeAdapter(Federation), TypeAdapter(Policy)
-_SECTIONS = (Federation, Model, LabelWords, Response, Data, ByField, ByDirichlet, ByChance, Pool, Training, Rounds, Target)
-_NAMES = {f.name for section in (*_SECTIONS, EvaluationPlan, Simulation, Speeds, Network, Incident) for f in fields(section)}
+_DATA, _POLICIES = (Data, ByField, ByDirichlet, ByChance), (Training, Rounds, Target, Robust)
+_SECTIONS = (Federation, Model, LabelWords, Response, *_DATA, Pool, *_POLICIES, EvaluationPlan)
+_NAMES = {f.name for section in (*_SECTIONS, Simulation, Speeds, Network, Incident, Hostile) for f in fields(section)}
 _TAGS = {"label-words", "response", "field", "dirichlet", "iid"}  # pydantic puts the tag of a union into the path
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 STATE_BYTES = 16  # how much of a state digest travels
 NONCE_BYTES = 8
 
-Outcome = Literal["folded", "discounted", "stale", "ahead", "mismatch", "uninvited", "invalid", "voided"]
+Outcome = Literal["folded", "discounted", "stale", "ahead", "mismatch", "uninvited", "quarantined", "invalid", "voided"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

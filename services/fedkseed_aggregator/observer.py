@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from fedkseed import logs
 from fedkseed.ledger.commit import Commit
 from fedkseed.ledger.head import Head
+from fedkseed.ledger.statistics import SUSPICION
 from fedkseed.ledger.watched import Looked, Sight, Transacted
 from fedkseed.messages import Receipt, Round
 from fedkseed.metrics.services import AggregatorMetrics
@@ -146,7 +147,9 @@ class Observer:
         opened = self._opened.get(version)
         self._opened.setdefault(commit.version, commit.closed_at)
         seconds = None if opened is None else commit.closed_at - opened
-        if commit.kind == "round":
+        for client in commit.quarantined:
+            logs.warning("client quarantined", client=client, version=commit.version)
+        if commit.kind in ("round", "measured"):
             self._metrics.rounds.closed(members=len(commit.members), seconds=seconds)
             self._parts(before, version, seconds, change)
             sizes = self._costs.of_round(closing, commit.members)
@@ -224,6 +227,11 @@ class Observer:
             minimum=policy.minimum,
             opened=round_.opened,
             deadline=round_.deadline,
+        )
+        known = head.robust
+        self._metrics.standing.robust(
+            quarantined=len(known.quarantined) if known else 0,
+            suspicion=max(known.suspicion.values(), default=0) / SUSPICION if known else 0.0,
         )
         if self._stood != head.version:
             self._stood = head.version

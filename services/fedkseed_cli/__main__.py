@@ -22,6 +22,7 @@ from fedkseed_cli.history import log, snapshot
 from fedkseed_cli.ledgers import export, show, verify
 from fedkseed_cli.operate import close, pause, resume, rollback
 from fedkseed_cli.policy import policy
+from fedkseed_cli.quarantine import quarantine
 from fedkseed_cli.simulate import simulate
 from fedkseed_cli.status import status
 from fedkseed_cli.support import support
@@ -61,6 +62,7 @@ fedkseed.add_command(resume)
 fedkseed.add_command(close)
 fedkseed.add_command(rollback)
 fedkseed.add_command(policy)
+fedkseed.add_command(quarantine)
 fedkseed.add_command(dead)
 fedkseed.add_command(access)
 

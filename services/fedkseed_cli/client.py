@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from fedkseed import data, settings
+from fedkseed.errors import Quarantined
 from fedkseed.metrics.services import ClientMetrics
 from fedkseed.reactor import Reactor
 from fedkseed.transport.topology import personal
@@ -61,3 +62,5 @@ def client(source: Path) -> None:
     topology, queues = personal(name, who), shell.queues(name, who)
     frame.serve(lambda: process.run(reactor.feed, Started(), topology, queues))
     tell_weights(reactor.state.replica, chosen.base, chosen.support, chosen.threads)
+    if reactor.state.quarantined:
+        raise Quarantined(f"federation {name} counts no update of {who} until its operator lifts the quarantine")

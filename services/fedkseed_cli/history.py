@@ -5,6 +5,7 @@ A version is added up from the log, and every digest on the way is verified.
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -95,12 +96,11 @@ def record(commit: Commit, scores: Scores) -> dict[str, Any]:
         "version": commit.version,
         "kind": commit.kind,
         "closed_at": commit.closed_at,
-        "members": [
-            {"client": member.client, "base": member.base, "omega": member.omega, "staleness": member.staleness}
-            for member in commit.members
-        ],
+        "members": [{key: value for key, value in asdict(member).items() if value is not None} for member in commit.members],
         "weight": commit.weight,
         "lr": commit.lr,
+        "bounds": commit.bounds and asdict(commit.bounds),
+        "quarantined": list(commit.quarantined),
         "policy_digest": commit.policy_digest,
         "state_digest": commit.state.hex(),
         "scores": dict(scores),

@@ -20,7 +20,7 @@ Assignment = tuple[str, str]
 def policy() -> None:
     """Show or change the policy of a federation.
 
-    That is what may change while it runs: the sections [training] and [rounds] of federation.toml.
+    That is what may change while it runs: the sections [training], [rounds] and [robust] of federation.toml.
     """
 
 

@@ -4,6 +4,8 @@
   version. What nobody would accept any more is abandoned.
 - State is saved before a delivery is acknowledged and before an update is published, so that a restart resumes: it
   trains an unfinished version again, and publishes again what was not confirmed.
+- Once an update is answered as `quarantined` it trains no more and only follows. That is forgotten by a restart, because the
+  quarantine may have been lifted.
 - After the last version, once everything is confirmed, it ends.
 """
 
@@ -36,7 +38,7 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class State:
-    """What a client must know to go on: all of it survives a restart."""
+    """What a client must know to go on: all of it survives a restart, but for `quarantined`."""
 
     client: str
     examples: int
@@ -45,6 +47,7 @@ class State:
     trained: int = -1  # the newest base that was measured
     declined: tuple[int, int] = (-1, -1)  # the newest (version, attempt) that the trainer did not take
     outbox: tuple[Update, ...] = ()  # not confirmed yet
+    quarantined: bool = False  # what it measures is refused: it trains no more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +112,10 @@ def step(state: State, event: Event) -> Step:
         case Unconfirmed(token=token):
             return state, tuple(_publish(update) for update in state.outbox if update.base == token)
         case ReceiptArrived(tag=tag, receipt=receipt):
-            return state, (Note(receipt=receipt), Acknowledge(tags=(tag,)))
+            noted = (Note(receipt=receipt), Acknowledge(tags=(tag,)))
+            if receipt.outcome != "quarantined" or state.quarantined:
+                return state, noted
+            return _move_on(replace(state, quarantined=True), (), noted)
         case Undecodable(delivery=delivery):
             return state, (Acknowledge(tags=(delivery.tag,)),)
         case Declined() | Confirmed():
@@ -161,7 +167,7 @@ def _leave(state: State) -> Step:
     """Abandon what nobody would accept any more."""
     if state.training is None or state.replica.held is None:
         return state, ()
-    if not _hopeless(state.training.base, state.replica.held.round):
+    if not state.quarantined and not _hopeless(state.training.base, state.replica.held.round):
         return state, ()
     return replace(state, training=None), (Abandon(base=state.training.base),)
 
@@ -183,7 +189,7 @@ def _begin(state: State) -> Step:
 def _wanted(state: State, newest: Round) -> bool:
     """Whether there is an invitation that was neither answered nor declined."""
     fresh = newest.version > state.trained and (newest.version, newest.attempt) > state.declined
-    return fresh and not newest.last and invited(newest.nonce, state.client, newest.participation)
+    return fresh and not newest.last and not state.quarantined and invited(newest.nonce, state.client, newest.participation)
 
 
 def _over(state: State) -> bool:

@@ -84,3 +84,6 @@ class Observer:
         said = {"outcome": receipt.outcome, "weight": receipt.weight, "staleness": receipt.staleness}
         why = {"reason": receipt.reason} if receipt.reason else {}
         logs.info("receipt", version=receipt.base, **said, **why)
+        if receipt.outcome == "quarantined":
+            self._metrics.training.quarantined()
+            logs.warning("training stopped", version=receipt.base, reason=receipt.reason)

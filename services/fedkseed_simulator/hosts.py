@@ -28,6 +28,7 @@ from fedkseed_evaluator import shell as evaluator_shell
 from fedkseed_evaluator.machine import Evaluate, Evaluated
 from fedkseed_simulator.circumstances import drops_out, generator, slowness
 from fedkseed_simulator.clock import VirtualClock
+from fedkseed_simulator.hostile import attacked
 from fedkseed_simulator.network import Link
 from fedkseed_simulator.process import Process
 from fedkseed_simulator.record import Record
@@ -168,7 +169,11 @@ class VirtualTrainer:
             self._timer = self._process.later(0.0, lambda: declined)
             return
         seconds = round_.steps * self._settings.step_seconds * self._slowness
-        self._timer = self._process.later(seconds, lambda: replace(self._train(self._name, assignment), seconds=seconds))
+        self._timer = self._process.later(seconds, lambda: self._measured(assignment, seconds))
+
+    def _measured(self, assignment: Assignment, seconds: float) -> Trained:
+        trained = replace(self._train(self._name, assignment), seconds=seconds)
+        return attacked(trained, self._settings.hostile, self._name)
 
     def abandon(self) -> None:
         """See Trainer."""

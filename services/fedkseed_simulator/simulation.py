@@ -126,6 +126,9 @@ def _check(federation: Federation, clients: Mapping[str, int]) -> None:
         raise SettingError("rounds.total: a simulation ends by it, by rounds.target or by simulation.until_seconds")
     for name in clients.keys() & {AGGREGATOR, EVALUATOR}:
         raise SettingError(f"data.partition: a client cannot be called {name}")
+    for hostile in settings.hostile:
+        if hostile.who not in clients:
+            raise SettingError(f"simulation.hostile: nobody is called {hostile.who}")
     for incident in settings.incidents:
         known = incident.kind == "restart" if incident.who == AGGREGATOR else incident.who in clients
         if not known:

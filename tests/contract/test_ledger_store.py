@@ -10,7 +10,7 @@ import pytest
 
 from fedkseed.codec import encode
 from fedkseed.errors import LedgerError, UnknownVersion
-from fedkseed.federation import Target
+from fedkseed.federation import Robust, Target
 from fedkseed.ledger import operate
 from fedkseed.ledger.fold import Folded, announced, close, fold, found, score, unannounced
 from fedkseed.ledger.head import Head, frozen
@@ -46,6 +46,16 @@ def opened(request) -> Iterator[Opened]:
     assert ledger_bytes(held, ()) == ledger_bytes(read, ())  # what a process holds is what another one reads
     assert (held.policy, held.revision, held.evaluations) == (read.policy, read.revision, read.evaluations)
     assert held.announced == read.announced
+
+
+def robustly(store: LedgerStore) -> None:
+    """Close three rounds of five; the last of each has its signs flipped."""
+    for _ in range(3):
+        head = store.head()
+        for name, sign in (("ann", 1), ("bob", 1), ("cec", 1), ("dan", 1), ("eve", -1)):
+            sent = update(head, name, k=range(4), g=[sign * value for value in (1.0, -2.0, 0.5, 3.0)])
+            store.transact(lambda head, now, sent=sent: fold(head, [sent], now))
+        store.transact(lambda head, now: close(head, head.version, head.round.attempt, now))
 
 
 def many_rounds(head: Head, rounds: int):
@@ -341,3 +351,41 @@ def test_an_error_of_a_change_is_the_callers(opened):
     with pytest.raises(UnknownVersion):
         store.transact(lambda head, now: operate.roll_back(head, head.coefficients, 5, now))
     fill(store, 1)
+
+
+def test_what_robust_folding_learns_is_kept(opened):
+    store = opened(cohort=5, robust=Robust(quarantine=4.0))
+    robustly(store)
+    kinds = [(commit.kind, commit.quarantined) for commit in store.commits()]
+    assert kinds == [("measured", ()), ("round", ("eve",)), ("round", ())]
+    first, second, third = store.commits()
+    assert (first.bounds, second.members[0].evidence.agreement) == (None, 4)
+    assert third.bounds == second.bounds
+    assert dict(store.head().robust.quarantined) == {"eve": 2}
+    assert store.clients()["eve"].outcome == "quarantined"
+
+
+def test_a_quarantine_that_is_lifted_is_kept(opened):
+    store = opened(cohort=5, robust=Robust(quarantine=4.0))
+    robustly(store)
+    store.transact(lambda head, now: operate.readmit(head, "eve", now))
+    assert store.head().robust.quarantined == {}
+
+
+def test_robust_folding_that_ends_is_forgotten(opened):
+    store = opened(cohort=5, robust=Robust())
+    robustly(store)
+    store.transact(lambda head, now: operate.set_policy(head, policy(cohort=5), now))
+    assert store.head().robust is not None
+    robustly(store)
+    assert store.head().robust is None
+
+
+def test_the_open_round_of_robust_folding_survives_between_changes(opened):
+    store = opened(cohort=5, robust=Robust())
+    robustly(store)
+    store.transact(lambda head, now: fold(head, [update(head, "ann", k=(1, 1, 9), g=(2.0, 1.0, -1.0))], now))
+    store.transact(lambda head, now: fold(head, [update(head, "bob", k=(1,), g=(2.0,))], now))
+    pending = store.head().pending
+    assert (pending.votes[1], pending.votes[9], int(pending.scalars.sum())) == (2, -1, 4)
+    assert [member.evidence.compared for member in pending.members] == [2, 1]

@@ -29,7 +29,18 @@ from tests.ledgers import NAME, K, evaluation, genesis, policy, update
 from tests.processes import interruptible
 from tests.stores import fill, folding, founded, key
 
-OPERATING = ["close", "log", "pause", "policy show", "resume", "rollback --to 0", "snapshot --out x", "status", "verify"]
+OPERATING = [
+    "close",
+    "log",
+    "pause",
+    "policy show",
+    "quarantine list",
+    "resume",
+    "rollback --to 0",
+    "snapshot --out x",
+    "status",
+    "verify",
+]
 
 
 @pytest.fixture
@@ -419,3 +430,19 @@ def test_a_wrong_command_line_ends_with_2(monkeypatch, capsys, arguments, named)
 def test_the_policys_subcommands_explain_themselves(said, name):
     assert "--federation" in "\n".join(said("policy", name, "--help"))
     assert all(option.help for option in command.commands["policy"].commands[name].params if isinstance(option, click.Option))
+
+
+def test_a_quarantine_is_listed_and_lifted(store, said, refused):
+    said("policy", "set", "robust.quarantine=3", "rounds.cohort=3")
+    for _ in range(3):
+        head = store.head()
+        signs = (("ann", 1), ("bob", 1), ("eve", -1))
+        updates = [update(head, name, k=range(4), g=[sign * 1.5] * 4) for name, sign in signs]
+        store.transact(folding(*updates))
+    version = store.head().version
+    assert said("quarantine", "list") == [f"eve  quarantined since version {version}"]
+    assert json.loads("".join(said("quarantine", "list", "--json"))) == {"quarantined": {"eve": version}, "suspected": {}}
+    assert json.loads(said("log", "--json")[-1])["quarantined"] == ["eve"]
+    assert said("quarantine", "lift", "eve") == ["eve: not quarantined any more"]
+    assert said("quarantine", "list") == []
+    assert refused("quarantine", "lift", "eve") == (60, "fedkseed: client eve is not quarantined\n")

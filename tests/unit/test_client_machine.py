@@ -241,3 +241,30 @@ def test_receipts_and_what_cannot_be_read_are_acknowledged():
     assert step(NEW, ReceiptArrived(tag=2, receipt=receipt)) == (NEW, (Note(receipt=receipt), Acknowledge(tags=(2,))))
     delivery = Delivery(tag=3, queue="q", key="round", body=b"rubbish")
     assert step(NEW, Undecodable(delivery=delivery, reason="not msgpack")) == (NEW, (Acknowledge(tags=(3,)),))
+
+
+def quarantined(base=0):
+    receipt = Receipt(
+        federation=NAME, client="ann", base=base, outcome="quarantined", staleness=0, weight=0, version=base, reason="excluded"
+    )
+    return ReceiptArrived(tag=5, receipt=receipt)
+
+
+def test_a_client_that_is_quarantined_stops_training_and_follows_on(heads):
+    state, effects = feed(training(heads), quarantined())
+    assert of(Abandon, effects) == [Abandon(base=0)]
+    assert effects[1] == Note(receipt=quarantined().receipt)
+    state, effects = feed(state, mail(heads[1].round), mail(heads[2].round))
+    assert not of(Train, effects)
+    assert state.replica.held.version == 2
+
+
+def test_a_client_that_is_quarantined_trains_again_once_it_is_started_again(heads):
+    state, _ = feed(training(heads), quarantined())
+    again = replace(state, quarantined=False)  # as the disk has it
+    assert of(Train, feed(again, Started(), mail(heads[1].round))[1])
+
+
+def test_a_second_notice_of_quarantine_changes_nothing(heads):
+    state, _ = feed(training(heads), quarantined())
+    assert feed(state, quarantined(1))[1] == (Note(receipt=quarantined(1).receipt), Acknowledge(tags=(5,)))

@@ -25,6 +25,7 @@ SECTIONS = {
     "[training]": federation.Training,
     "[rounds]": federation.Rounds,
     "[rounds.target]": federation.Target,
+    "[robust]": federation.Robust,
     "[data]": federation.Data,
     '[data.partition] with by = "field"': federation.ByField,
     '[data.partition] with by = "dirichlet"': federation.ByDirichlet,
@@ -34,6 +35,7 @@ SECTIONS = {
     "[simulation.speeds]": federation.Speeds,
     "[simulation.network]": federation.Network,
     "[[simulation.incidents]]": federation.Incident,
+    "[[simulation.hostile]]": federation.Hostile,
 }
 ENVIRONMENTS = {
     "fedkseed aggregator": settings.AggregatorSettings,

@@ -1,5 +1,6 @@
 """The arithmetic of closing a round: exact to the last bit, lossless over many rounds, and bounded."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -8,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedkseed.ledger.commit import EXACT, representable, step
-from fedkseed.ledger.head import Pending
+from fedkseed.ledger.head import nothing_pending
 
 ratios = st.sampled_from([16.0, 1.0, 1e-3, 3e-7 / 1e-8, 12345.678])
 sums = st.lists(st.integers(-(2**62), 2**62), min_size=1, max_size=8)
 
 
-def pending(numerators, weight) -> Pending:
+def pending(numerators, weight):
     values = np.array(numerators, np.int64)
-    return Pending(numerators=values, weight=weight, importance_sums=values, importance_counts=values, members=())
+    return replace(nothing_pending(len(numerators)), numerators=values, weight=weight)
 
 
 def stepped(numerators, weight, residue=None, *, lr=1.0, tick=1.0, coefficients=None):

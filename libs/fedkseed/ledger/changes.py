@@ -12,6 +12,7 @@ import numpy as np
 from fedkseed.codec import encode, pack_integers
 from fedkseed.ledger import records
 from fedkseed.ledger.commit import Commit
+from fedkseed.ledger.digest import policy_bytes
 from fedkseed.ledger.head import BaseVersion, Head, nothing_pending
 from fedkseed.ledger.records import SUMS, VECTORS, Command, entry, entry_id, key
 
@@ -38,6 +39,7 @@ def changes(before: Head | None, after: Head, commits: Sequence[Commit] = ()) ->
     parts: dict[str, list[Command]] = {
         "policy": _policy(before, after),
         **{name: _vector(name, before, after) for name in VECTORS},
+        "robust": _robust(before, after),
         "pending": _pending(before, after),
         "evaluations": _evaluations(before, after),
         **{f"inbox:{base}": _inbox(before, after, base) for base in after.inbox},
@@ -55,7 +57,7 @@ def changes(before: Head | None, after: Head, commits: Sequence[Commit] = ()) ->
 def _policy(before: Head | None, after: Head) -> list[Command]:
     if before is not None and before.policy == after.policy:
         return []
-    return [("SET", key(after.genesis.federation, "policy"), records.policy_bytes(after.policy))]
+    return [("SET", key(after.genesis.federation, "policy"), policy_bytes(after.policy))]
 
 
 def _vector(name: str, before: Head | None, after: Head) -> list[Command]:
@@ -63,6 +65,16 @@ def _vector(name: str, before: Head | None, after: Head) -> list[Command]:
     if before is not None and all(map(np.array_equal, VECTORS[name](before), new)):
         return []
     return [("SET", key(after.genesis.federation, name), records.vectors_bytes(*new))]
+
+
+def _robust(before: Head | None, after: Head) -> list[Command]:
+    """What robust folding knows, written whole; it changes with a version, or when a client is readmitted."""
+    old, new = before.robust if before else None, after.robust
+    if old is new:
+        return []
+    name = key(after.genesis.federation, "robust")
+    write: list[Command] = [("HSET", name, *records.statistics_fields(new))] if new else []
+    return [("DEL", name), *write]
 
 
 def _pending(before: Head | None, after: Head) -> list[Command]:
@@ -82,7 +94,7 @@ def _pending(before: Head | None, after: Head) -> list[Command]:
         if not np.array_equal(vector(old), vector(new)):
             fields += [field, pack_integers(vector(new))]
     for member in come:
-        fields += [f"{member.client}/{member.base}", f"{member.omega} {member.staleness}"]
+        fields += [f"{member.client}/{member.base}", " ".join(map(str, records.weighed(member)))]
     if new.weight != old.weight:
         fields += ["weight", new.weight]
     return commands + ([("HSET", name, *fields)] if fields else [])

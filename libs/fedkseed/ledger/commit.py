@@ -10,11 +10,14 @@ from typing import Literal
 import numpy as np
 
 from fedkseed.federation import Family
-from fedkseed.ledger.head import Integers, Member, Pending, frozen
+from fedkseed.ledger.head import Member, Pending, frozen
+from fedkseed.ledger.statistics import Bounds, Integers
 from fedkseed.pool.seed_pool import MAX_UNITS
 
 EXACT = 1 << 53  # sums over directions must stay below: float64 holds every integer up to here
 FIXED_POINT = 65536.0
+
+Kind = Literal["round", "measured", "rollback", "voided"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +25,7 @@ class Commit:
     """One entry of the log: what made version `version` out of the one before."""
 
     version: int
-    kind: Literal["round", "rollback", "voided"]
+    kind: Kind
     delta: bytes  # packed, ticks
     members: tuple[Member, ...]  # sorted
     weight: int  # sum of omega
@@ -31,6 +34,8 @@ class Commit:
     round: bytes  # the announcement of this version, encoded
     state: bytes  # state digest of this version, 32 bytes
     closed_at: float  # unix seconds
+    bounds: Bounds | None = None  # of the round that closed, where its folding was robust
+    quarantined: tuple[str, ...] = ()  # clients that are excluded from this version on, sorted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

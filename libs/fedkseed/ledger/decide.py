@@ -1,46 +1,28 @@
 """What becomes of an update, decided purely, in a fixed order.
 
-federation, identity, floor and age (`stale`), `ahead`, state digest (`mismatch`), invitation (`uninvited`), values
-(`invalid`). The identity of an update is (client, base). The inbox holds the final receipts of identities whose base is
+federation, identity, floor and age (`stale`), `ahead`, state digest (`mismatch`), invitation (`uninvited`), `quarantined`,
+values (`invalid`). The identity of an update is (client, base). The inbox holds the final receipts of identities whose base is
 in the window: `folded`, `discounted`, `voided`, `stale`, `invalid`. Refusals that a later, honest update of the same
 identity can overcome are not final and are decided anew each time: `ahead` (the head may get there), `mismatch` (of the
-federation or of the state: the client may repair its copy), `uninvited` (a later attempt may invite). Nothing is kept
+federation or of the state: the client may repair its copy), `uninvited` (a later attempt may invite), `quarantined` (it may be
+lifted). Nothing is kept
 about bases outside the window, so that made-up bases cost no memory; a base that left the window is refused for good,
 even when a new policy allows more staleness, because the inbox no longer knows who was counted.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fedkseed.ledger.head import BaseVersion, Head, Integers
+from fedkseed.ledger.head import BaseVersion, Head
 from fedkseed.ledger.invitation import invited, nonce
+from fedkseed.ledger.screen import screen
 from fedkseed.ledger.staleness import ONE
+from fedkseed.ledger.statistics import Evidence
+from fedkseed.ledger.tally import MAX_GRADIENT, Tally, made_of_pairs, tallies
 from fedkseed.messages import STATE_BYTES, Outcome, Receipt, Update
-from fedkseed.pool.importance import CLIP
 
-MAX_GRADIENT = 32768.0
 MAX_EXAMPLES = 4096  # more do not weigh more
 FULL_WEIGHT = 256  # of one example at no staleness
 MAX_CONTRIBUTION = 1 << 58  # of one update to one seed
-FIXED_POINT = 65536.0
-TOGETHER = 64  # updates tallied at once; many more bring little, and the largest would take much memory
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Tally:
-    """The pairs of an update summed per seed, unweighted; exact, because every partial sum is at most 2^47."""
-
-    seeds: NDArray[np.intp]  # seed indices that occur, once each, ascending
-    sums: Integers  # of round(g * 2^16)
-    importance: Integers  # of round(|clip(g, +-1000)| * 2^16)
-    counts: Integers  # pairs
-    largest: int  # of |sums|; 0 without pairs
-    largest_importance: int
-    bounded: bool  # every scalar is finite and at most MAX_GRADIENT; one that is not adds nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +33,7 @@ class Fold:
     staleness: int
     outcome: Outcome  # folded, or discounted when its staleness costs it weight
     tally: Tally = field(compare=False, repr=False)  # what it adds
+    evidence: Evidence | None = None  # for robust folding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +69,8 @@ def decide(head: Head, update: Update, tally: Tally | None = None) -> Fold | Ref
         return Refusal(outcome="mismatch", reason=f"state digest is not that of version {update.base}")
     if not _invited(update.client, base):
         return Refusal(outcome="uninvited", reason=f"not invited to version {update.base}")
+    if head.robust and (since := head.robust.quarantined.get(update.client)) is not None:
+        return Refusal(outcome="quarantined", reason=f"excluded by version {since}: its updates disagree with those of others")
     return _weigh(head, update, base, tally or next(tallies((update,))))
 
 
@@ -118,11 +103,16 @@ def _weigh(head: Head, update: Update, base: BaseVersion, tally: Tally) -> Fold 
     if refusal := _malformed(head, update, base, tally):
         return refusal
     staleness = head.version - update.base
-    discount = head.discounts[staleness]
-    omega = max(1, round(FULL_WEIGHT * (discount / ONE) * min(update.n, MAX_EXAMPLES)))
+    discount, examples, evidence = head.discounts[staleness], min(update.n, MAX_EXAMPLES), None
+    if head.robust:
+        screened = screen(head.robust, tally, examples)
+        tally, evidence = screened.tally, screened.evidence
+        examples = min(examples, head.robust.bounds.examples) if head.robust.bounds else examples
+    omega = max(1, round(FULL_WEIGHT * (discount / ONE) * examples))
     if tally.largest * omega >= MAX_CONTRIBUTION:
         return Refusal(outcome="invalid", reason="the contribution to one seed is 2^58 or more")
-    return Fold(omega=omega, staleness=staleness, outcome="folded" if discount == ONE else "discounted", tally=tally)
+    outcome: Outcome = "folded" if discount == ONE else "discounted"
+    return Fold(omega=omega, staleness=staleness, outcome=outcome, tally=tally, evidence=evidence)
 
 
 def _malformed(head: Head, update: Update, base: BaseVersion, tally: Tally) -> Refusal | None:
@@ -130,7 +120,7 @@ def _malformed(head: Head, update: Update, base: BaseVersion, tally: Tally) -> R
     fault = ""
     if update.n < 1:
         fault = "n is below 1"
-    elif not _paired(update):
+    elif not made_of_pairs(update):
         fault = f"{len(update.k) / 2:g} seed indices with {len(update.g) / 2:g} scalars"
     elif len(update.k) > 2 * base.steps:
         fault = f"{len(update.k) // 2} pairs, more than {base.steps} steps"
@@ -139,58 +129,3 @@ def _malformed(head: Head, update: Update, base: BaseVersion, tally: Tally) -> R
     elif not tally.bounded:
         fault = f"a scalar is not finite or above {MAX_GRADIENT:g}"
     return Refusal(outcome="invalid", reason=fault) if fault else None
-
-
-def _paired(update: Update) -> bool:
-    """Whether there is a scalar for each seed index."""
-    return len(update.k) == len(update.g) and len(update.k) % 2 == 0
-
-
-def tallies(updates: Sequence[Update]) -> Iterator[Tally]:
-    """Sum the pairs of updates per seed, many updates at once; one that is not made of pairs has none."""
-    for first in range(0, len(updates), TOGETHER):
-        yield from _tallies(updates[first : first + TOGETHER])
-
-
-def _tallies(updates: Sequence[Update]) -> Iterator[Tally]:
-    paired = [update if _paired(update) else replace(update, k=b"", g=b"") for update in updates]
-    seeds = np.frombuffer(b"".join(update.k for update in paired), "<u2")
-    gradients = np.frombuffer(b"".join(update.g for update in paired), "<f2").astype(np.float64)
-    owners = np.arange(len(paired), dtype=np.min_scalar_type(len(paired)))
-    owner = np.repeat(owners, [len(update.k) // 2 for update in paired])
-    order = np.argsort(seeds, kind="stable")  # linear, as integers have 16 bits: by seed, then by update
-    order = order[np.argsort(owner[order], kind="stable")]
-    seeds, gradients, owner = seeds[order], gradients[order], owner[order]
-    first = np.ones(len(order), np.bool_)  # whether a pair is the first one of its update and seed
-    first[1:] = (seeds[1:] != seeds[:-1]) | (owner[1:] != owner[:-1])
-    starts = np.flatnonzero(first)
-    bounded = np.abs(gradients) <= MAX_GRADIENT  # false for what is not a number
-    unbounded = set(owner[~bounded].tolist())
-    gradients = np.where(bounded, gradients, 0.0)
-    sums = np.add.reduceat(_fixed(gradients), starts)
-    importance = np.add.reduceat(_fixed(np.minimum(np.abs(gradients), CLIP)), starts)
-    counts = np.diff(starts, append=len(order))
-    seeds, ends = seeds[starts].astype(np.intp), np.searchsorted(owner[starts], owners, side="right")
-    slices = list(pairwise((0, *ends.tolist())))
-    largest, largest_importance = (_maxima(values, slices) for values in (np.abs(sums), importance))
-    for i, (start, end) in enumerate(slices):
-        yield Tally(
-            seeds=seeds[start:end],
-            sums=sums[start:end],
-            importance=importance[start:end],
-            counts=counts[start:end],
-            largest=largest[i],
-            largest_importance=largest_importance[i],
-            bounded=i not in unbounded,
-        )
-
-
-def _maxima(values: Integers, slices: Sequence[tuple[int, int]]) -> list[int]:
-    """The largest value of each slice, none of them negative; 0 of an empty one."""
-    maxima = np.maximum.reduceat(np.append(values, 0), [start for start, _ in slices])
-    return [0 if start == end else value for (start, end), value in zip(slices, maxima.tolist(), strict=True)]
-
-
-def _fixed(values: NDArray[np.float64]) -> Integers:
-    """In fixed point, rounded half to even."""
-    return np.rint(values * FIXED_POINT).astype(np.int64)

@@ -32,5 +32,12 @@ def state_digest(genesis_digest: bytes, version: int, coefficients: NDArray[np.i
 
 def policy_digest(policy: Policy) -> str:
     """SHA-256 of a policy as canonical JSON, in hex: what a commit records of the rules it was made under."""
-    text = json.dumps(asdict(policy), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(policy_bytes(policy)).hexdigest()
+
+
+def policy_bytes(policy: Policy) -> bytes:
+    """A policy as canonical JSON; what is not robust does not mention it."""
+    content = asdict(policy)
+    if policy.robust is None:
+        del content["robust"]
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()

@@ -18,12 +18,15 @@ from fedkseed.codec import decode, pack_integers
 from fedkseed.federation import Policy
 from fedkseed.genesis import Genesis, genesis_digest
 from fedkseed.ledger.commit import Commit
-from fedkseed.ledger.decide import Duplicate, Fold, Refusal, Tally, decide, tallies
+from fedkseed.ledger.decide import Duplicate, Fold, Refusal, decide
 from fedkseed.ledger.digest import state_digest
-from fedkseed.ledger.head import Head, Integers, Member, Pending, frozen, nothing_pending
+from fedkseed.ledger.head import Head, Member, Pending, frozen, nothing_pending
 from fedkseed.ledger.reports import Report
+from fedkseed.ledger.robust import opened as robustly
 from fedkseed.ledger.rounds import MAX_SUM, Turn, announce_again, close_round, end, filed, opening, remembered
 from fedkseed.ledger.staleness import table
+from fedkseed.ledger.statistics import Integers, histogram
+from fedkseed.ledger.tally import Tally, tallies
 from fedkseed.messages import STATE_BYTES, Evaluation, Outcome, Receipt, Round, Snapshot, Update
 
 
@@ -68,6 +71,7 @@ def found(genesis_bytes: bytes, policy: Policy, now: float) -> Head:
         importance_sums=zeros,
         importance_counts=zeros,
         pending=nothing_pending(genesis.pool.size),
+        robust=robustly(None, policy.robust, genesis.pool.size),
         window={0: remembered(state, opened)},
         inbox={0: {}},
         states={0: state},
@@ -123,7 +127,7 @@ class _Batch:
             case Refusal() as refusal:
                 return self._refuse(update, refusal)
             case Fold() as counted:
-                return self._fold(update, counted)
+                return self._fold(update, tally, counted)
 
     def _refuse(self, update: Update, refusal: Refusal) -> Receipt:
         receipt = self._receipt(update, refusal.outcome, 0, refusal.reason)
@@ -131,13 +135,20 @@ class _Batch:
             self._decided[update.federation, update.client, update.base] = receipt
         return receipt
 
-    def _fold(self, update: Update, counted: Fold) -> Receipt:
+    def _fold(self, update: Update, tally: Tally, counted: Fold) -> Receipt:
         """Add an update to the sums; where one could pass 2^62 the round closes first, where the cohort is full after."""
         if self._members and not self._sums.fits(counted):
             self._close()
-            return self.receive(update, counted.tally)
+            return self.receive(update, tally)
         self._sums.add(counted)
-        self._members.append(Member(client=update.client, base=update.base, omega=counted.omega, staleness=counted.staleness))
+        member = Member(
+            client=update.client,
+            base=update.base,
+            omega=counted.omega,
+            staleness=counted.staleness,
+            evidence=counted.evidence,
+        )
+        self._members.append(member)
         receipt = self._receipt(update, counted.outcome, counted.omega, "")
         self._decided[update.federation, update.client, update.base] = receipt
         if self.head.state == "open" and len(self._members) >= self.head.policy.rounds.cohort:
@@ -167,12 +178,15 @@ class _Batch:
         if not self._decided:
             return
         numerators, importance_sums, importance_counts = self._sums.vectors()
+        scalars, votes = self._sums.learnt
         pending = Pending(
             numerators=frozen(numerators),
             weight=sum(member.omega for member in self._members),
             importance_sums=frozen(importance_sums),
             importance_counts=frozen(importance_counts),
             members=tuple(sorted(self._members, key=attrgetter(*Member.__slots__))),  # by tuples, which are quick to compare
+            scalars=frozen(scalars),
+            votes=frozen(votes),
         )
         inbox = filed(self.head.inbox, tuple(self._decided.values()))
         self._start(replace(self.head, revision=self.head.revision + 1, pending=pending, inbox=inbox))
@@ -187,6 +201,7 @@ class _Sums:
     def __init__(self, pending: Pending) -> None:
         self._numerators, self._importance_sums = pending.numerators.copy(), pending.importance_sums.copy()
         self._importance_counts = pending.importance_counts.copy()
+        self.learnt = pending.scalars, pending.votes
         self._apart: list[Fold] = []
         self._bound = self._largest()
 
@@ -213,8 +228,19 @@ class _Sums:
             np.add.at(self._numerators, seeds, weighted)
             np.add.at(self._importance_sums, seeds, np.concatenate([tally.importance for tally in tallies]))
             np.add.at(self._importance_counts, seeds, np.concatenate([tally.counts for tally in tallies]))
+            self._learn([counted.tally for counted in self._apart if counted.evidence])
             self._apart, self._bound = [], self._largest()
         return self._numerators, self._importance_sums, self._importance_counts
+
+    def _learn(self, tallies: Sequence[Tally]) -> None:
+        """Add what robust folding learns from updates: their scalars as they came, and their signs."""
+        if tallies:
+            scalars, votes = self.learnt
+            scalars = scalars + histogram(np.abs(np.concatenate([tally.pairs for tally in tallies])))
+            votes = votes.copy()
+            signs = np.sign(np.concatenate([tally.sums for tally in tallies]))
+            np.add.at(votes, np.concatenate([tally.seeds for tally in tallies]), signs)
+            self.learnt = scalars, votes
 
     def _largest(self) -> int:
         return int(max(np.abs(self._numerators).max(), self._importance_sums.max()))

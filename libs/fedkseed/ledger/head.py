@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fedkseed.federation import Policy
 from fedkseed.genesis import Genesis
+from fedkseed.ledger.statistics import BUCKETS, Evidence, Integers, Statistics
 from fedkseed.messages import Receipt, Round
 
-Integers = NDArray[np.int64]
 State = Literal["open", "paused", "closed"]
 
 
@@ -27,6 +26,7 @@ class Member:
     base: int
     omega: int  # its weight
     staleness: int
+    evidence: Evidence | None = None  # for robust folding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -38,6 +38,8 @@ class Pending:
     importance_sums: Integers  # int64[K]: sum of |clip(g, +-1000)| * 2^16, unweighted
     importance_counts: Integers  # int64[K]: pairs
     members: tuple[Member, ...]  # sorted
+    scalars: Integers  # int64[BUCKETS]: |g| of all pairs as they came; zeros unless folding is robust
+    votes: Integers  # int64[K]: members whose sum was positive less those whose was negative; the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,7 @@ class Head:
     importance_sums: Integers  # int64[K], |g| * 2^16, of all commits
     importance_counts: Integers  # int64[K]
     pending: Pending
+    robust: Statistics | None  # as it stood when the round opened; None: it folds as the paper does
     window: Mapping[int, BaseVersion]  # the versions whose updates can still be judged, this one included
     inbox: Mapping[int, Mapping[str, Receipt]]  # base -> client -> its final receipt; the same versions as the window
     states: Mapping[int, bytes]  # state digests (32 bytes) of the versions that can still be scored
@@ -94,4 +97,7 @@ def frozen(values: Integers) -> Integers:
 def nothing_pending(size: int) -> Pending:
     """The sums of a round that has just opened, for K directions."""
     zeros = frozen(np.zeros(size, np.int64))
-    return Pending(numerators=zeros, weight=0, importance_sums=zeros, importance_counts=zeros, members=())
+    scalars = frozen(np.zeros(BUCKETS, np.int64))
+    return Pending(
+        numerators=zeros, weight=0, importance_sums=zeros, importance_counts=zeros, members=(), scalars=scalars, votes=zeros
+    )

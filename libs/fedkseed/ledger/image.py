@@ -7,6 +7,7 @@ those of its members. Parts that are not newer than a head that is known are tak
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, TypeVar, get_args
 
 import numpy as np
@@ -16,10 +17,11 @@ from fedkseed.errors import LedgerAltered
 from fedkseed.genesis import Genesis, genesis_digest
 from fedkseed.ledger import records
 from fedkseed.ledger.digest import state_digest
-from fedkseed.ledger.head import Head, Integers, Pending, State, frozen, nothing_pending
+from fedkseed.ledger.head import Head, Pending, State, frozen, nothing_pending
 from fedkseed.ledger.records import SUMS, VECTORS, Command, Fields, key, legible, paired
 from fedkseed.ledger.rounds import SCORABLE
 from fedkseed.ledger.staleness import table
+from fedkseed.ledger.statistics import BUCKETS, Integers, Statistics
 from fedkseed.messages import STATE_BYTES, Receipt
 
 T = TypeVar("T")
@@ -94,6 +96,7 @@ def _assemble(stored: Stored, known: Head | None, receipt: Callable[[bytes], Rec
     policy = known.policy if known and "policy" not in parts else _parse(parts, "policy", records.policy)
     window = {int(field[5:]): records.base(data) for field, data in fields.items() if field.startswith(b"base:")}
     pending = known.pending if known else nothing_pending(size)
+    learnt = known.robust if known else None
     evaluations: Mapping[int, Mapping[str, float]] = known.evaluations if known else {}
     importance = _vectors("importance", parts, known, size)
     return Head(
@@ -109,6 +112,7 @@ def _assemble(stored: Stored, known: Head | None, receipt: Callable[[bytes], Rec
         residue=_vectors("residue", parts, known, size)[0],
         importance_sums=importance[0],
         importance_counts=importance[1],
+        robust=_parse(parts, "robust", lambda reply: _statistics(reply, size)) if "robust" in parts else learnt,
         pending=_parse(parts, "pending", lambda reply: _sums(paired(reply), size)) if "pending" in parts else pending,
         window={base: window[base] for base in sorted(window)},
         inbox={base: _receipts(base, parts, known, receipt) for base in sorted(window)},
@@ -133,20 +137,30 @@ def _vectors(part: str, parts: Mapping[str, Any], known: Head | None, size: int)
 def _sums(fields: Fields, size: int) -> Pending:
     """The open round's sums; what is not there is zero."""
     packed = {field: fields.get(field.encode()) for field in SUMS}
-    sums = {field: frozen(unpack_integers(data, size) if data else np.zeros(size, np.int64)) for field, data in packed.items()}
+    lengths = dict.fromkeys(SUMS, size) | {"scalars": BUCKETS}
+    sums = {
+        field: frozen(unpack_integers(data, lengths[field]) if data else np.zeros(lengths[field], np.int64))
+        for field, data in packed.items()
+    }
     members = []
     for field, value in fields.items():
         client, _, base = field.decode().rpartition("/")
         if base.isdecimal() and client:
-            omega, staleness = value.split()
-            members.append(records.member(client, int(base), int(omega), int(staleness)))
+            members.append(records.member(client, int(base), *map(int, value.split())))
     return Pending(
         numerators=sums["numerators"],
         weight=int(fields.get(b"weight", 0)),
         importance_sums=sums["importance"],
         importance_counts=sums["counts"],
-        members=tuple(sorted(members)),
+        members=tuple(sorted(members, key=attrgetter("client", "base"))),
+        scalars=sums["scalars"],
+        votes=sums["votes"],
     )
+
+
+def _statistics(reply: list[bytes], size: int) -> Statistics | None:
+    """What robust folding knows; nothing is stored where folding is not robust."""
+    return records.statistics(paired(reply), size) if reply else None
 
 
 def _receipts(

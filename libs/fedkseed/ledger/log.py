@@ -9,7 +9,7 @@ from fedkseed.errors import DecodeError, LedgerAltered
 from fedkseed.genesis import genesis_digest
 from fedkseed.ledger.commit import Commit
 from fedkseed.ledger.digest import state_digest
-from fedkseed.ledger.head import Integers
+from fedkseed.ledger.statistics import Integers
 
 
 def replay(commits: Iterable[Commit], size: int) -> Integers:

@@ -12,9 +12,11 @@ from fedkseed.federation import Policy
 from fedkseed.genesis import genesis_digest
 from fedkseed.ledger.digest import state_digest
 from fedkseed.ledger.fold import Folded, told
-from fedkseed.ledger.head import Head, Integers, nothing_pending
+from fedkseed.ledger.head import Head, nothing_pending
+from fedkseed.ledger.robust import lift
 from fedkseed.ledger.rounds import Turn, advance, announce_again, close_round, end, void_members
 from fedkseed.ledger.staleness import table
+from fedkseed.ledger.statistics import Integers
 
 
 def roll_back(head: Head, coefficients: Integers, to: int, now: float) -> tuple[Head, Folded]:
@@ -67,11 +69,23 @@ def finish(head: Head, now: float) -> tuple[Head, Folded]:
     return (head, Folded()) if head.state == "closed" else told(end(head, now))
 
 
+def readmit(head: Head, client: str, now: float) -> tuple[Head, Folded]:
+    """Lift the quarantine of a client, with all suspicion; what it sends from now on counts.
+
+    Raises:
+        LedgerError: the client is not quarantined.
+    """
+    del now
+    if head.robust is None or client not in head.robust.quarantined:
+        raise LedgerError(f"client {client} is not quarantined")
+    return replace(head, revision=head.revision + 1, robust=lift(head.robust, client)), Folded()
+
+
 def set_policy(head: Head, policy: Policy, now: float) -> tuple[Head, Folded]:
     """Set a new policy.
 
     Cohort, minimum, staleness and the end of training follow it from now on; what the open round has announced (steps,
-    eps, lr, batch, participation) stays as it is until the next one.
+    eps, lr, batch, participation) stays as it is until the next one, as does robust folding.
     """
     changed = replace(head, revision=head.revision + 1, policy=policy, discounts=table(policy.rounds))
     if head.state == "closed":

@@ -9,18 +9,19 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from math import isfinite, nan
 from typing import Any
 
 import numpy as np
 
-from fedkseed.codec import decode
+from fedkseed.codec import decode, pack_integers, unpack_integers
 from fedkseed.errors import DecodeError, LedgerAltered
-from fedkseed.federation import Policy, Rounds, Target, Training
+from fedkseed.federation import Policy, Robust, Rounds, Target, Training
 from fedkseed.ledger.commit import Commit
-from fedkseed.ledger.head import BaseVersion, Head, Integers, Member, Pending, frozen
+from fedkseed.ledger.head import BaseVersion, Head, Member, Pending, frozen
 from fedkseed.ledger.reports import Report, RoundReport
+from fedkseed.ledger.statistics import BUCKETS, Bounds, Evidence, Integers, Statistics
 from fedkseed.ledger.store import LastSeen
 from fedkseed.messages import Receipt, Round
 
@@ -38,7 +39,11 @@ SUMS: Mapping[str, Callable[[Pending], Integers]] = {  # fields of `pending`, ea
     "numerators": lambda pending: pending.numerators,
     "importance": lambda pending: pending.importance_sums,
     "counts": lambda pending: pending.importance_counts,
+    "votes": lambda pending: pending.votes,
+    "scalars": lambda pending: pending.scalars,  # int64[BUCKETS]
 }
+
+LEARNT = {"scalars": BUCKETS, "norms": BUCKETS, "examples": BUCKETS, "votes": 0}  # fields of `robust`: length, 0 for K
 
 
 def key(federation: str, name: str) -> str:
@@ -88,11 +93,6 @@ def vectors(data: bytes | None, count: int, size: int) -> tuple[Integers, ...]:
     return tuple(frozen(part) for part in values.reshape(count, size))
 
 
-def policy_bytes(policy: Policy) -> bytes:
-    """A policy as the canonical JSON that its digest is taken of."""
-    return json.dumps(asdict(policy), sort_keys=True, separators=(",", ":")).encode()
-
-
 def policy(data: bytes) -> Policy:
     """Read a policy, exactly as it was written.
 
@@ -100,10 +100,10 @@ def policy(data: bytes) -> Policy:
         ValueError, KeyError, TypeError: it is none.
     """
     content = json.loads(data)
-    rounds = content["rounds"]
+    rounds, robust = content["rounds"], content.get("robust")
     target, evaluators = rounds.pop("target"), tuple(rounds.pop("evaluators"))
     rounds = Rounds(**rounds, target=target and Target(**target), evaluators=evaluators)
-    return Policy(training=Training(**content["training"]), rounds=rounds)
+    return Policy(training=Training(**content["training"]), rounds=rounds, robust=robust and Robust(**robust))
 
 
 def base_bytes(base: BaseVersion) -> bytes:
@@ -195,7 +195,7 @@ def opened_round(data: bytes) -> Round:
 
 def entry(commit: Commit) -> tuple[str | bytes, ...]:
     """A commit as fields and values of an entry of the log, without its version."""
-    members = [[member.client, member.base, member.omega, member.staleness] for member in commit.members]
+    members = [(member.client, member.base, *weighed(member)) for member in commit.members]
     fields: dict[str, str | bytes] = {
         "kind": commit.kind,
         "delta": commit.delta,
@@ -207,6 +207,10 @@ def entry(commit: Commit) -> tuple[str | bytes, ...]:
         "state": commit.state,
         "closed_at": repr(commit.closed_at),
     }
+    if commit.bounds:
+        fields["bounds"] = json.dumps(astuple(commit.bounds))
+    if commit.quarantined:
+        fields["quarantined"] = json.dumps(commit.quarantined)
     return tuple(part for pair in fields.items() for part in pair)
 
 
@@ -229,12 +233,65 @@ def commit(name: bytes, fields: Fields) -> Commit:
             round=fields[b"round"],
             state=fields[b"state"],
             closed_at=float(fields[b"closed_at"]),
+            bounds=bounds(json.loads(fields.get(b"bounds", b"null"))),
+            quarantined=tuple(json.loads(fields.get(b"quarantined", b"[]"))),
         )
 
 
-def member(client: str, base: int, omega: int, staleness: int) -> Member:
-    """An update that a round folded."""
-    return Member(client=client, base=base, omega=omega, staleness=staleness)
+def weighed(member: Member) -> tuple[int, ...]:
+    """What is kept of a member besides its identity: omega, staleness, and its evidence where folding is robust."""
+    return (member.omega, member.staleness, *(astuple(member.evidence) if member.evidence else ()))
+
+
+def member(client: str, base: int, omega: int, staleness: int, *evidence: int) -> Member:
+    """An update that a round folded.
+
+    Raises:
+        ValueError: there is evidence, but not all of it.
+    """
+    if not evidence:
+        return Member(client=client, base=base, omega=omega, staleness=staleness)
+    norm, examples, agreement, compared = evidence
+    known = Evidence(norm=norm, examples=examples, agreement=agreement, compared=compared)
+    return Member(client=client, base=base, omega=omega, staleness=staleness, evidence=known)
+
+
+def bounds(values: Sequence[int] | None) -> Bounds | None:
+    """Read bounds as they were written, one after the other.
+
+    Raises:
+        ValueError: there are not three.
+    """
+    if values is None:
+        return None
+    scalar, norm, examples = values
+    return Bounds(scalar=scalar, norm=norm, examples=examples)
+
+
+def statistics_fields(statistics: Statistics) -> tuple[str | bytes, ...]:
+    """What robust folding knows, as fields and values of a hash."""
+    fields: dict[str, str | bytes] = {
+        **{name: pack_integers(getattr(statistics, name)) for name in LEARNT},
+        "suspicion": json.dumps(dict(statistics.suspicion), sort_keys=True),
+        "quarantined": json.dumps(dict(statistics.quarantined), sort_keys=True),
+        "bounds": json.dumps(statistics.bounds and astuple(statistics.bounds)),
+    }
+    return tuple(part for pair in fields.items() for part in pair)
+
+
+def statistics(fields: Fields, size: int) -> Statistics:
+    """Read what robust folding knows.
+
+    Raises:
+        KeyError, ValueError, TypeError, DecodeError: it is something else.
+    """
+    counted = {name: frozen(unpack_integers(fields[name.encode()], long or size)) for name, long in LEARNT.items()}
+    return Statistics(
+        **counted,
+        suspicion=json.loads(fields[b"suspicion"]),
+        quarantined=json.loads(fields[b"quarantined"]),
+        bounds=bounds(json.loads(fields[b"bounds"])),
+    )
 
 
 def entry_id(version: int) -> str:

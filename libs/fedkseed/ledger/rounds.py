@@ -7,17 +7,19 @@ longer be a base is forgotten with its receipts, some versions after the last up
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
 from fedkseed.codec import encode, pack_integers
 from fedkseed.federation import Policy
 from fedkseed.genesis import Genesis, genesis_digest
-from fedkseed.ledger.commit import Commit, step
+from fedkseed.ledger.commit import Commit, Kind, step
 from fedkseed.ledger.digest import policy_digest, state_digest
-from fedkseed.ledger.head import BaseVersion, Head, Integers, frozen, nothing_pending
+from fedkseed.ledger.head import BaseVersion, Head, frozen, nothing_pending
 from fedkseed.ledger.invitation import nonce
+from fedkseed.ledger.robust import learn
+from fedkseed.ledger.robust import opened as robustly
+from fedkseed.ledger.statistics import Integers
 from fedkseed.messages import STATE_BYTES, Receipt, Round
 from fedkseed.pool.importance import levels, pack
 
@@ -40,17 +42,25 @@ class Turn:
 def close_round(head: Head, now: float) -> Turn:
     """Commit the pending sums of a round with at least one member; void it where they are too large to be exact."""
     pending, pool = head.pending, head.genesis.pool
+    if head.robust and head.robust.bounds is None:  # nothing is known yet: the round only measures
+        return advance(_learnt(head), np.zeros(head.size, np.int64), head.residue, kind="measured", now=now)
     made = step(pending, head.coefficients, head.residue, lr=head.round.lr, tick=head.genesis.tick, family=pool.family)
     if made is None:
         told, receipts = void_members(head, "the round was voided: its sums are too large to be exact")
         turn = advance(told, np.zeros(head.size, np.int64), head.residue, kind="voided", now=now)
         return replace(turn, voided=receipts)
     counted = replace(
-        head,
+        _learnt(head),
         importance_sums=_added(head.importance_sums, pending.importance_sums),
         importance_counts=_added(head.importance_counts, pending.importance_counts),
     )
     return advance(counted, made.delta, made.residue, kind="round", now=now)
+
+
+def _learnt(head: Head) -> Head:
+    """A head that knows what its open round teaches robust folding."""
+    known, policy = head.robust, head.policy.robust
+    return replace(head, robust=learn(known, head.pending, policy, head.version + 1)) if known and policy else head
 
 
 def advance(
@@ -58,13 +68,14 @@ def advance(
     delta: Integers,
     residue: Integers,
     *,
-    kind: Literal["round", "rollback", "voided"],
+    kind: Kind,
     now: float,
 ) -> Turn:
     """Make the next version: coefficients + delta, what is pending recorded as its members, and its round opened.
 
     Training is over when the policy's number of versions is reached; an ended federation stays so.
     """
+    excluded = head.robust.quarantined if head.robust else {}
     version, coefficients, packed = head.version + 1, frozen(head.coefficients + delta), pack_integers(delta)
     state = state_digest(genesis_digest(head.genesis_bytes), version, coefficients)
     over = head.state == "closed" or version >= (head.policy.rounds.total or np.inf)
@@ -90,6 +101,8 @@ def advance(
         round=encode(opened),
         state=state,
         closed_at=now,
+        bounds=head.robust.bounds if head.robust else None,
+        quarantined=tuple(sorted(client for client, since in excluded.items() if since == version)),
     )
     oldest = version - head.policy.rounds.max_staleness - REMEMBERED
     moved = replace(
@@ -100,6 +113,7 @@ def advance(
         coefficients=coefficients,
         residue=frozen(residue),
         pending=nothing_pending(head.size),
+        robust=robustly(head.robust, head.policy.robust, head.size),
         window={base: kept for base, kept in head.window.items() if base >= oldest} | {version: remembered(state, opened)},
         inbox={base: kept for base, kept in head.inbox.items() if base >= oldest} | {version: {}},
         states={scored: kept for scored, kept in head.states.items() if scored > version - SCORABLE} | {version: state},

@@ -55,6 +55,9 @@ class TrainingMetrics:
         self._ends = registry.counter(
             "trainings_total", "Trainings by how they ended.", end=("trained", "abandoned", "declined")
         )
+        self._quarantined = registry.gauge(
+            "training_quarantined", "Whether its updates are refused, so that it trains no more."
+        )
         self._receipts = registry.counter(
             "receipts_total", "Receipts by outcome; one that comes again counts again.", outcome=OUTCOMES
         )
@@ -82,6 +85,10 @@ class TrainingMetrics:
     def abandoned(self) -> None:
         """A training was given up."""
         self._ended("abandoned")
+
+    def quarantined(self) -> None:
+        """Updates are refused: nothing is trained any more."""
+        self._quarantined.set(1)
 
     def declined(self) -> None:
         """The trainer did not take an assignment."""

@@ -10,7 +10,7 @@ from fedkseed.metrics.registry import Registry
 
 OUTCOMES: tuple[str, ...] = get_args(Outcome)
 PARTS = ("first_update", "goal", "commit", "announce")
-KINDS = ("round", "rollback", "voided")
+KINDS: tuple[str, ...] = ("round", "measured", "rollback", "voided")
 STATISTICS = ("min", "mean", "max")
 STATES = ("open", "paused", "closed")
 
@@ -110,6 +110,8 @@ class StandingMetrics:
         self._deadline = gauge("round_deadline_timestamp_seconds", "When its time is up.")
         self._committed = gauge("last_commit_timestamp_seconds", "When the newest version was made.")
         self._committed.set(math.nan)
+        self._quarantined = gauge("quarantined_clients", "Clients whose updates are refused by rule.")
+        self._suspicion = gauge("suspicion_pairs", "The largest suspicion of a client that is not quarantined.")
         self._entropy = gauge("importance_entropy_nats", "Entropy of the probabilities that seeds are drawn with.")
         self._ratio = gauge("importance_entropy_ratio", "The same as a share of log K: 1 where all seeds are equally likely.")
         self._top = gauge("importance_top_ratio", "Probability of the most likely hundredth of the seeds, together.")
@@ -133,6 +135,11 @@ class StandingMetrics:
         self._minimum.set(minimum)
         self._opened.set(opened)
         self._deadline.set(deadline)
+
+    def robust(self, *, quarantined: int, suspicion: float) -> None:
+        """So many clients are excluded, and so much is the most suspicious of the others suspected."""
+        self._quarantined.set(quarantined)
+        self._suspicion.set(suspicion)
 
     def importance(self, *, entropy: float, ratio: float, top: float) -> None:
         """Seeds are drawn with other probabilities."""

@@ -1,0 +1,68 @@
+"""What robust folding lets an update count for: its scalars, its norm and its weight within the bounds of the open round.
+
+Bounds and votes were fixed when the round opened, so that what an update adds depends on nothing that came after.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedkseed.ledger.statistics import Bounds, Evidence, Integers, Statistics
+from fedkseed.ledger.tally import IMPORTANCE_CLIP, Tally
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Screened:
+    """An update within bounds."""
+
+    tally: Tally
+    evidence: Evidence
+
+
+def screen(statistics: Statistics, tally: Tally, examples: int) -> Screened:
+    """Cut an update down to the bounds, and compare its signs with the votes.
+
+    A round without bounds only measures: there nothing is cut. What was cut counts as disagreeing: the pairs of a scalar
+    beyond the bound, and all pairs of an update whose norm is still too large once its scalars are cut.
+    """
+    votes = np.repeat(np.sign(statistics.votes[tally.seeds]), tally.counts)
+    signs, norm = np.sign(tally.pairs) * votes, length(tally.sums)
+    cut = np.zeros(len(signs), np.bool_)
+    if statistics.bounds and len(signs):
+        cut = np.abs(tally.pairs) > statistics.bounds.scalar
+        tally, shrunk = _cut(tally, statistics.bounds)
+        cut |= shrunk
+    evidence = Evidence(
+        norm=norm,
+        examples=examples,
+        agreement=int(np.where(cut, -1, signs).sum()),
+        compared=int(np.count_nonzero(cut | (signs != 0))),
+    )
+    return Screened(tally=tally, evidence=evidence)
+
+
+def _cut(tally: Tally, bounds: Bounds) -> tuple[Tally, bool]:
+    """Clip every scalar, then scale all of them down to the norm: sum' = round(sum * (bound / norm)); say whether that was."""
+    starts = np.cumsum(tally.counts) - tally.counts
+    clipped = np.clip(tally.pairs, -bounds.scalar, bounds.scalar)
+    sums = np.add.reduceat(clipped, starts)
+    importance = np.add.reduceat(np.minimum(np.abs(clipped), IMPORTANCE_CLIP), starts)
+    if shrunk := (norm := length(sums)) > bounds.norm:
+        sums, importance = (_scaled(values, bounds.norm / norm) for values in (sums, importance))
+    return tally.of(sums, importance), shrunk
+
+
+def _scaled(values: Integers, factor: float) -> Integers:
+    return np.rint(values.astype(np.float64) * factor).astype(np.int64)
+
+
+def length(values: Integers) -> int:
+    """The Euclidean norm, rounded down, in integers: |values| add up to at most 2^47.
+
+    Halves of 24 bits keep every sum of squares below 2^64.
+    """
+    size = np.abs(values).astype(np.uint64)
+    high, low = size >> np.uint64(24), size & np.uint64((1 << 24) - 1)
+    squares, products, small = (int((a * b).sum()) for a, b in ((high, high), (high, low), (low, low)))
+    return math.isqrt((squares << 48) + (products << 25) + small)

@@ -1,0 +1,95 @@
+"""The pairs of updates, summed per seed: many updates at once, because that is most of the work of folding."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedkseed.ledger.statistics import Integers
+from fedkseed.messages import Update
+from fedkseed.pool.importance import CLIP
+
+MAX_GRADIENT = 32768.0
+FIXED_POINT = 65536.0
+IMPORTANCE_CLIP = round(CLIP * FIXED_POINT)
+TOGETHER = 64  # updates tallied at once; many more bring little, and the largest would take much memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tally:
+    """The pairs of an update summed per seed, unweighted; exact, because every partial sum is at most 2^47."""
+
+    seeds: NDArray[np.intp]  # seed indices that occur, once each, ascending
+    sums: Integers  # of round(g * 2^16)
+    importance: Integers  # of round(|clip(g, +-1000)| * 2^16)
+    counts: Integers  # pairs
+    pairs: Integers  # round(g * 2^16) of each pair, seed by seed
+    largest: int  # of |sums|; 0 without pairs
+    largest_importance: int
+    bounded: bool  # every scalar is finite and at most MAX_GRADIENT; one that is not adds nothing
+
+    def of(self, sums: Integers, importance: Integers) -> "Tally":
+        """The same pairs, counting for something else."""
+        largest, largest_importance = (int(np.abs(values).max(initial=0)) for values in (sums, importance))
+        return replace(self, sums=sums, importance=importance, largest=largest, largest_importance=largest_importance)
+
+
+def made_of_pairs(update: Update) -> bool:
+    """Whether there is a scalar for each seed index."""
+    return len(update.k) == len(update.g) and len(update.k) % 2 == 0
+
+
+def tallies(updates: Sequence[Update]) -> Iterator[Tally]:
+    """Sum the pairs of updates per seed, many updates at once; one that is not made of pairs has none."""
+    for first in range(0, len(updates), TOGETHER):
+        yield from _tallies(updates[first : first + TOGETHER])
+
+
+def _tallies(updates: Sequence[Update]) -> Iterator[Tally]:
+    paired = [update if made_of_pairs(update) else replace(update, k=b"", g=b"") for update in updates]
+    seeds = np.frombuffer(b"".join(update.k for update in paired), "<u2")
+    gradients = np.frombuffer(b"".join(update.g for update in paired), "<f2").astype(np.float64)
+    owners = np.arange(len(paired), dtype=np.min_scalar_type(len(paired)))
+    owner = np.repeat(owners, [len(update.k) // 2 for update in paired])
+    order = np.argsort(seeds, kind="stable")  # linear, as integers have 16 bits: by seed, then by update
+    order = order[np.argsort(owner[order], kind="stable")]
+    seeds, gradients, owner = seeds[order], gradients[order], owner[order]
+    first = np.ones(len(order), np.bool_)  # whether a pair is the first one of its update and seed
+    first[1:] = (seeds[1:] != seeds[:-1]) | (owner[1:] != owner[:-1])
+    starts = np.flatnonzero(first)
+    bounded = np.abs(gradients) <= MAX_GRADIENT  # false for what is not a number
+    unbounded = set(owner[~bounded].tolist())
+    gradients = np.where(bounded, gradients, 0.0)
+    pairs = _fixed(gradients)
+    sums = np.add.reduceat(pairs, starts)
+    importance = np.add.reduceat(np.minimum(np.abs(pairs), IMPORTANCE_CLIP), starts)
+    counts = np.diff(starts, append=len(order))
+    seeds, ends = seeds[starts].astype(np.intp), np.searchsorted(owner[starts], owners, side="right")
+    edges = np.append(0, ends)
+    slices = list(pairwise(edges.tolist()))
+    own = list(pairwise(np.append(starts, len(order))[edges].tolist()))  # slices of the pairs
+    largest, largest_importance = (_maxima(values, slices) for values in (np.abs(sums), importance))
+    for i, ((start, end), (first_pair, end_pair)) in enumerate(zip(slices, own, strict=True)):
+        yield Tally(
+            seeds=seeds[start:end],
+            sums=sums[start:end],
+            importance=importance[start:end],
+            counts=counts[start:end],
+            pairs=pairs[first_pair:end_pair],
+            largest=largest[i],
+            largest_importance=largest_importance[i],
+            bounded=i not in unbounded,
+        )
+
+
+def _maxima(values: Integers, slices: Sequence[tuple[int, int]]) -> list[int]:
+    """The largest value of each slice, none of them negative; 0 of an empty one."""
+    maxima = np.maximum.reduceat(np.append(values, 0), [start for start, _ in slices])
+    return [0 if start == end else value for (start, end), value in zip(slices, maxima.tolist(), strict=True)]
+
+
+def _fixed(values: NDArray[np.float64]) -> Integers:
+    """In fixed point, rounded half to even."""
+    return np.rint(values * FIXED_POINT).astype(np.int64)
