@@ -6,12 +6,11 @@ eight bytes around a piece of a body), `answer` (acknowledgements of a client, c
 type of their message.
 """
 
-import select
-import socket
-import threading
 from collections import Counter
 from typing import Literal
 
+from benchmarks import wires
+from benchmarks.wires import Wire
 from fedkseed.codec import decode
 
 Direction = Literal["sent", "received"]  # as the client sees it
@@ -82,7 +81,7 @@ class Tap:
         self.counts[self.direction, kind] += size
 
 
-class CountingWire:
+class CountingWire(Wire):
     """Listens on a loopback port for one client, and passes everything on to a broker.
 
     Args:
@@ -90,47 +89,26 @@ class CountingWire:
     """
 
     def __init__(self, port: int) -> None:
-        self._broker = ("127.0.0.1", port)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
         self.counts: Counter[tuple[str, str]] = Counter()  # bytes by (direction, kind)
         self.letters: Counter[tuple[str, str]] = Counter()  # messages by (direction, type)
         self.passed: Counter[str] = Counter()  # bytes by direction, whatever they are
-        self._taps: list[tuple[Tap, Tap]] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._read: list[tuple[Tap, Tap]] = []
+        super().__init__(port, taps=self._counted)
 
     @property
     def settled(self) -> bool:
         """Whether every letter that passed, in either direction, has been answered."""
-        return all(up.begun == down.answered and down.begun == up.answered for up, down in self._taps)
+        return all(up.begun == down.answered and down.begun == up.answered for up, down in self._read)
 
-    def close(self) -> None:
-        """Take no more connections; those that are there end with either of their ends."""
-        self._listener.close()
+    def _counted(self) -> tuple[wires.Tap, wires.Tap]:
+        up, down = Tap("sent", self.counts, self.letters), Tap("received", self.counts, self.letters)
+        self._read.append((up, down))
+        return self._count(up), self._count(down)
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            taps = Tap("sent", self.counts, self.letters), Tap("received", self.counts, self.letters)
-            self._taps.append(taps)
-            threading.Thread(target=self._pass_on, args=(client, *taps), daemon=True).start()
+    def _count(self, tap: Tap) -> wires.Tap:
+        def passing(data: bytes) -> bytes:
+            self.passed[tap.direction] += len(data)
+            tap.read(data)
+            return data
 
-    def _pass_on(self, client: socket.socket, up: Tap, down: Tap) -> None:
-        with client, socket.create_connection(self._broker) as broker:
-            for end in (client, broker):
-                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            while True:
-                for end in select.select([client, broker], [], [])[0]:
-                    tap, other = (up, broker) if end is client else (down, client)
-                    try:
-                        data = end.recv(1 << 16)
-                        self.passed[tap.direction] += len(data)
-                        tap.read(data)
-                        other.sendall(data)
-                    except OSError:
-                        return
-                    if not data:
-                        return
+        return passing

@@ -2,8 +2,8 @@
 
 What the file says reaches the process as written, but for two replacements (`Container.here`): an absolute path is the same
 path below the container's folder, and HOST:PORT, of itself or of a service on a network of its own, is a port of this
-machine's loopback interface. A process has the variables of its image and of the file, and PYTHONPATH: the code, which an
-image holds, is the one that is tested.
+machine's loopback interface. A process has the variables of its image and of the file, LANG, which the image of Python sets,
+and PYTHONPATH: the code, which an image holds, is the one that is tested.
 """
 
 import os

@@ -1,10 +1,10 @@
-"""Wires that break: a TCP proxy in front of a server, which loses one message at a moment that the test chooses."""
+"""Wires that break: a proxy in front of a server, which loses one message at a moment that the test chooses."""
 
-import select
-import socket
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from benchmarks.wires import Tap
+from benchmarks.wires import Wire as Proxy
 
 
 @dataclass(frozen=True)
@@ -16,20 +16,12 @@ class Loss:
     meanwhile: Callable[[], object]  # is called before anybody notices
 
 
-class Wire:
-    """Listens on a loopback port and passes everything on to another one.
-
-    Args:
-        port: of the server.
-    """
+class Wire(Proxy):
+    """Passes everything on to the server at a port, up to what is to be lost."""
 
     def __init__(self, port: int) -> None:
-        self._server = ("127.0.0.1", port)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self.torn = False  # nobody gets through while it is
         self._loss: Loss | None = None
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(port, taps=self._watched)
 
     @property
     def broke(self) -> bool:
@@ -40,41 +32,25 @@ class Wire:
         """Break the connection that sends the next request of a kind."""
         self._loss = loss
 
-    def close(self) -> None:
-        self._listener.close()
+    def _watched(self) -> tuple[Tap, Tap]:
+        answers: list[bytes] = []  # to the request whose reply is lost, once it has passed
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._pass_on, args=(client,), daemon=True).start()
+        def up(data: bytes) -> bytes | None:
+            if (loss := self._loss) is None or loss.request not in data:
+                return data
+            if loss.reply is None:
+                return self._break(loss)
+            answers.append(b"")
+            return data
 
-    def _pass_on(self, client: socket.socket) -> None:
-        try:
-            with client, socket.create_connection(self._server) as server:
-                while not self.torn and self._exchange(client, server):
-                    pass
-        except OSError:
-            return
+        def down(data: bytes) -> bytes | None:
+            if (loss := self._loss) is None or loss.reply is None or not answers:
+                return data
+            answers[0] += data
+            return self._break(loss) if loss.reply in answers[0] else b""
 
-    def _exchange(self, client: socket.socket, server: socket.socket) -> bool:
-        """Pass on what comes from either side; whether the connection stands."""
-        for end in select.select([client, server], [], [])[0]:
-            if not (data := end.recv(1 << 20)):
-                return False
-            if end is client and (loss := self._loss) and loss.request in data:
-                self._break(loss, data, server)
-                return False
-            (server if end is client else client).sendall(data)
-        return True
+        return up, down
 
-    def _break(self, loss: Loss, data: bytes, server: socket.socket) -> None:
-        if loss.reply is not None:
-            server.sendall(data)
-            heard = b""
-            while loss.reply not in heard:
-                heard += server.recv(1 << 20)
+    def _break(self, loss: Loss) -> None:
         loss.meanwhile()
         self._loss = None

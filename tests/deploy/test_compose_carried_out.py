@@ -12,12 +12,13 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+import yaml
 
 from deploy.grafana.answers import Prometheus
 from tests.composed import NotCarriedOutError, read
 from tests.composition import NOT_STARTED, Composition
 from tests.containers import GIVEN, Container
-from tests.deployment import compose
+from tests.deployment import DEPLOY, compose
 from tests.images import image
 from tests.pages import ROOT
 
@@ -228,6 +229,25 @@ def test_a_secret_is_a_file_of_which_only_the_address_is_replaced(seen):
             for server, port in (("rabbitmq", 5672), ("redis", 6379)):
                 here = here.replace(seen.containers[server].address(port), f"{server}:{port}")
             assert here == there
+
+
+def test_prometheus_is_told_addresses_for_names_and_nothing_else(tmp_path):
+    one = Composition(read(compose()), tmp_path).containers["prometheus"]
+    here = yaml.safe_load(one.place("/etc/prometheus/prometheus.yml").read_text().replace(str(one.folder), ""))
+    there = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    told = {job["job_name"]: len(job.pop("static_configs")[0]["targets"]) for job in here["scrape_configs"]}
+    for job in there["scrape_configs"]:
+        assert job.pop("dns_sd_configs", None) or job.pop("static_configs", None)
+    assert here == there
+    assert told == JOBS
+
+
+def test_rabbitmq_has_every_setting_and_plugin_of_the_file(seen):
+    node = seen.containers["rabbitmq"].place("/var/lib/rabbitmq")
+    place = seen.containers["rabbitmq"].place("/etc/rabbitmq")
+    settings = {line for line in (place / "rabbitmq.conf").read_text().splitlines() if line[:1] not in ("", "#")}
+    assert settings < set((node / "rabbitmq.conf").read_text().splitlines())
+    assert (node / "plugins").read_text() == (place / "enabled_plugins").read_text()
 
 
 @pytest.mark.parametrize(
