@@ -22,6 +22,7 @@ from fedkseed.federation import ByChance, ByDirichlet, ByField, Federation, Labe
 
 Example = Mapping[str, Any]
 NAME_LENGTH = 64
+MAX_LINE = 16 << 20  # bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -120,13 +121,16 @@ def _read_lines(path: Path) -> tuple[Example, ...]:
     """Read JSON Lines."""
     try:
         with path.open("rb") as file:
-            return tuple(_parse(line, f"{path}: line {number}") for number, line in enumerate(file, start=1))
+            lines = iter(lambda: file.readline(MAX_LINE + 1), b"")
+            return tuple(_parse(line, f"{path}: line {number}") for number, line in enumerate(lines, start=1))
     except OSError as error:
         raise FileError(f"{path}: {error.strerror or error}") from error
 
 
 def _parse(line: bytes, where: str) -> Example:
     """Read one line as a JSON object."""
+    if len(line) > MAX_LINE:
+        raise MalformedData(f"{where}: more than {MAX_LINE} bytes")
     try:
         example = json.loads(line.rstrip(b"\r\n").decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -161,6 +165,8 @@ def _text_fault(example: Example, field: str, *, blank: bool = False) -> str | N
         return f"no field {field!r}"
     if not isinstance(example[field], str):
         return f"{field} is not text"
+    if not example[field].isascii() and re.search("[\ud800-\udfff]", example[field]):
+        return f"{field} holds half of a surrogate pair"
     return None if blank or example[field].strip() else f"{field} is blank"
 
 

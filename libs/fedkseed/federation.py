@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import pydantic
 from pydantic import ConfigDict, Field, TypeAdapter
 
-from fedkseed.errors import FileError, SettingError
+from fedkseed import files
+from fedkseed.errors import SettingError
 
 T = TypeVar("T")
 
@@ -34,6 +35,7 @@ Count = Annotated[int, Field(ge=0)]
 Attack = Literal["huge", "nan", "sign-flip", "constant", "scaled"]
 MAX_POOL_SIZE = 65536  # a seed index travels as u16
 MAX_BATCH = 65536
+MAX_FILE = 1 << 20  # bytes of a federation.toml
 
 
 class _Checked:
@@ -300,15 +302,10 @@ def load(path: Path) -> Federation:
         FileError: the file cannot be read.
         SettingError: it is not TOML, or a setting is unknown, missing or out of range.
     """
+    data = files.read(path, MAX_FILE)
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise FileError(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise SettingError(f"{path}: not TOML: {error}") from error
-    try:
-        return _located(parse(tomllib.loads(text)), path.parent)
-    except tomllib.TOMLDecodeError as error:
+        return _located(parse(tomllib.loads(data.decode())), path.parent)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SettingError(f"{path}: not TOML: {error}") from error
     except SettingError as error:
         raise SettingError(f"{path}: {error}") from error

@@ -10,6 +10,7 @@ import sys
 import click
 
 from fedkseed.errors import FedkseedError
+from fedkseed_cli.accounts import access
 from fedkseed_cli.aggregator import aggregator
 from fedkseed_cli.client import client
 from fedkseed_cli.dead import dead
@@ -63,6 +64,7 @@ fedkseed.add_command(rollback)
 fedkseed.add_command(policy)
 fedkseed.add_command(quarantine)
 fedkseed.add_command(dead)
+fedkseed.add_command(access)
 
 
 def main() -> None:

@@ -17,11 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedkseed import files
 from fedkseed.codec import decode, encode, pack_integers, unpack_integers
 from fedkseed.errors import DecodeError, FileError
-from fedkseed.messages import Message, Receipt, Round, Update
+from fedkseed.messages import STATE_BYTES, Message, Receipt, Round, Update
 from fedkseed.replica import Held
 from fedkseed_client.machine import Assignment, State, new
+
+MAX_STATE = 1 << 28  # bytes: two versions, the rounds that wait, updates that nobody confirms
 
 
 class Disk:
@@ -50,11 +53,11 @@ class Disk:
         if not self._state.exists():
             return fresh
         try:
-            kept = json.loads(self._state.read_text(encoding="utf-8"))
+            kept = json.loads(files.read(self._state, MAX_STATE).decode())
             if (kept["federation"], kept["client"]) != (federation, client):
                 raise FileError(f"{self._state}: belongs to client {kept['client']} of federation {kept['federation']}")
-            state = _restored(fresh, kept)
-        except (OSError, ValueError, KeyError, TypeError, DecodeError) as error:
+            state = _verified(_restored(fresh, kept))
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError, DecodeError) as error:
             raise FileError(f"{self._state}: not a state of this client: {error}") from error
         self._logged = state.trained
         return state
@@ -127,6 +130,9 @@ def _kept(state: State) -> dict[str, Any]:
 
 def _restored(fresh: State, kept: dict[str, Any]) -> State:
     held = None if kept["held"] is None else Held(**_read_version(kept["held"]))
+    numbers = [kept[name] for name in ("mismatches", "trained")] + kept["declined"]
+    if len(numbers) != 4 or not all(type(number) is int for number in numbers):
+        raise ValueError("a number is missing, or is none")
     replica = replace(
         fresh.replica,
         genesis=None if kept["genesis"] is None else kept["genesis"].encode(),
@@ -142,6 +148,14 @@ def _restored(fresh: State, kept: dict[str, Any]) -> State:
         declined=(kept["declined"][0], kept["declined"][1]),
         outbox=tuple(_message(text, Update) for text in kept["outbox"]),
     )
+
+
+def _verified(state: State) -> State:
+    """A state whose copy of the ledger is the one that was announced."""
+    replica = state.replica
+    if replica.held is not None and (replica.state is None or replica.state[1][:STATE_BYTES] != replica.held.round.state):
+        raise ValueError(f"its copy of version {replica.held.version} does not match its digest")
+    return state
 
 
 def _version(round_: Round, coefficients: NDArray[np.int64]) -> dict[str, Any]:

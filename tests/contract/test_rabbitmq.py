@@ -187,3 +187,29 @@ def test_thousands_of_letters_are_each_delivered_confirmed_and_acknowledged(rabb
     sender.send(UPDATES, b"next")
     place.until(lambda: again.bodies == [b"next"])
     place.close()
+
+
+def test_headers_that_the_library_stumbles_over_kill_no_reader(rabbit, vhost):
+    """A time beyond the calendar is enough: without care it ends the thread of whoever reads, at each delivery anew."""
+    place = at(rabbit.url(vhost))
+    reader = place.aggregator(updates_queue(F))
+    poisons = [b"T" + b"\xff" * 8, b"T\x00\x00\x7f" + bytes(5), b"D\xff\x7f\xff\xff\xff"]
+    with raw(rabbit, vhost) as stranger:
+        channel = stranger.channel()
+        for properties in (*map(Poisoned, poisons), pika.BasicProperties(headers={"ok": "text"})):
+            channel.basic_publish(UPDATES.exchange, UPDATES.key, b"body", properties)
+        place.until(lambda: len(reader.deliveries) == 4)
+    assert [delivery.headers for delivery in reader.deliveries] == [{}, {}, {}, {"ok": "text"}]
+    assert [delivery.redelivered for delivery in reader.deliveries] == [False] * 4
+    place.close()
+
+
+class Poisoned(pika.BasicProperties):
+    """Properties with one header, whose value is written in AMQP's own bytes."""
+
+    def __init__(self, value: bytes) -> None:
+        super().__init__()
+        self._table = b"\x01n" + value
+
+    def encode(self) -> list[bytes]:
+        return [b"\x20\x00" + len(self._table).to_bytes(4, "big") + self._table]

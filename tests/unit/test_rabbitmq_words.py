@@ -1,12 +1,13 @@
 """What we say to RabbitMQ and how its words are read, without a broker."""
 
+import struct
 from random import Random
 
 import pytest
 
 from fedkseed.errors import SettingError
 from fedkseed.transport.door import ORIGIN, REASON
-from fedkseed.transport.line import HEARTBEAT_SECONDS, Server
+from fedkseed.transport.line import HEARTBEAT_SECONDS, Server, read_frame
 from fedkseed.transport.pauses import Pauses
 from fedkseed.transport.topology import personal, shared
 from fedkseed.transport.words import headers, text
@@ -29,6 +30,45 @@ def test_a_url_that_is_none_of_rabbitmq_is_refused_without_telling_the_password(
     with pytest.raises(SettingError) as caught:
         Server(url, "test").parameters("publishing")
     assert "secret" not in str(caught.value)
+
+
+def header_frame(table: bytes, body: int = 7) -> bytes:
+    """A content header as RabbitMQ sends it, with a table of headers in AMQP's own bytes."""
+    payload = struct.pack(">HHQH", 60, 0, body, 1 << 13) + struct.pack(">I", len(table)) + table
+    return struct.pack(">BHI", 2, 1, len(payload)) + payload + b"\xce"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"T" + b"\xff" * 8,
+        b"d" + struct.pack(">d", float("nan")),
+        b"f" + struct.pack(">f", float("inf")),
+        b"D\xff\x7f\xff\xff\xff",
+        b"A\x00\x00\x00\x05" * 2000,
+        b"F\x00\x00\x00\x08\x01a" * 2000,
+        b"?",
+        b"",
+    ],
+)
+def test_headers_that_pika_stumbles_over_are_left_out_and_the_letter_is_read(value):
+    octets = header_frame(b"\x01a" + value)
+    length, read = read_frame(octets + b"\x03")
+    assert length == len(octets)
+    assert read.body_size == 7
+    assert headers(read.properties.headers) == {}
+
+
+@pytest.mark.parametrize(
+    "table", [b"\x01\xffS\x00\x00\x00\x01a", b"\x01aS\x00\x00\x00\x01\xff", b"\x01aV", b"\x01al" + bytes(8)]
+)
+def test_headers_that_are_no_text_are_left_out(table):
+    _, read = read_frame(header_frame(table))
+    assert headers(read.properties.headers) == {}
+
+
+def test_a_frame_is_waited_for_until_it_is_complete():
+    assert read_frame(header_frame(b"")[:-1]) == (0, None)
 
 
 def test_heartbeats_are_ours_unless_the_url_says_otherwise():

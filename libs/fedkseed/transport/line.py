@@ -9,6 +9,7 @@
 """
 
 import re
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,7 @@ from pika import (  # type: ignore[import-untyped]
     SelectConnection,
     SSLOptions,
     URLParameters,
+    frame,
 )
 from pika.adapters.select_connection import IOLoop  # type: ignore[import-untyped]
 from pika.adapters.utils.connection_workflow import AMQPConnectorException  # type: ignore[import-untyped]
@@ -34,7 +36,7 @@ from pika.exceptions import (  # type: ignore[import-untyped]
     ProbableAccessDeniedError,
     ProbableAuthenticationError,
 )
-from pika.spec import Basic  # type: ignore[import-untyped]
+from pika.spec import FRAME_END_SIZE, FRAME_HEADER, FRAME_HEADER_SIZE, Basic  # type: ignore[import-untyped]
 
 from fedkseed.errors import BrokerDenied, BrokerError, BrokerUntrusted, QueueMissing, SettingError, TopologyMismatch
 from fedkseed.tls import Tls, alert, disagreement
@@ -134,10 +136,13 @@ def dial(server: Server, seconds: float) -> Any:
 
 
 class Bundling(SelectConnection):  # type: ignore[misc] # pika has no types
-    """A connection on which frames can be sent together.
+    """A connection on which frames can be sent together, and on which no letter is the last.
 
     pika gives every frame to the socket alone, three for each letter. Each of these calls lets another thread have the
     interpreter, and one that computes does not give it back soon.
+
+    pika also stumbles over headers that every sender may write: a time beyond the year 9999, a number that is none, tables
+    within tables. That would end the thread, and again for each delivery of the letter, so it is read without its headers.
     """
 
     _bundle: list[bytes] | None = None  # frames that wait for others
@@ -153,12 +158,29 @@ class Bundling(SelectConnection):  # type: ignore[misc] # pika has no types
             if bundle:
                 super()._adapter_emit_data(b"".join(bundle))
 
+    def _read_frame(self) -> tuple[int, Any]:
+        """Take a frame from what has arrived."""
+        return read_frame(self._frame_buffer)
+
     def _adapter_emit_data(self, data: bytes) -> None:
         """Take a frame from pika."""
         if self._bundle is None:
             super()._adapter_emit_data(data)
         else:
             self._bundle.append(data)
+
+
+def read_frame(arrived: bytes) -> tuple[int, Any]:
+    """The first frame of what has arrived, and its length; 0 and none while it is not complete."""
+    try:
+        read: tuple[int, Any] = frame.decode_frame(arrived)
+    except Exception:
+        if arrived[0] != FRAME_HEADER:
+            raise
+        _, channel, size = struct.unpack_from(">BHL", arrived)
+        (body,) = struct.unpack_from(">Q", arrived, FRAME_HEADER_SIZE + 4)  # after a class and a reserved number
+        return FRAME_HEADER_SIZE + size + FRAME_END_SIZE, frame.Header(channel, body, BasicProperties())
+    return read
 
 
 class Line:

@@ -28,7 +28,8 @@ def headers(table: Mapping[Any, Any] | None) -> Mapping[str, str]:
     """The headers that are text; why the broker gave a letter up and how it had come, in our words; nothing else it adds."""
     if not table:
         return {}
-    kept = {key: value for key, value in table.items() if isinstance(value, str) and not key.startswith("x-")}
+    named = ((key, value) for key, value in table.items() if isinstance(key, str) and isinstance(value, str))
+    kept = {key: value for key, value in named if not key.startswith("x-")}
     if DEATH in table:
         kept.setdefault(REASON, str(table[DEATH]))
         kept[ORIGIN] = _origin(table)  # whatever the sender says
