@@ -68,6 +68,8 @@ class AggregatorSettings(ServiceEnvironment):
 
     redis_url: RedisDsn = RedisDsn("redis://127.0.0.1:6379/0")
     """Redis, which holds the ledger"""
+    archive: bool = False
+    """whether every update is kept in a stream, for `fedkseed forget`"""
 
 
 class ClientSettings(ServiceEnvironment):
