@@ -75,6 +75,8 @@ class AggregatorSettings(ServiceEnvironment):
 
     redis_url: RedisUrl = RedisDsn("redis://127.0.0.1:6379/0")
     """Redis, which holds the ledger"""
+    archive: bool = False
+    """whether every update is kept in a stream, for `fedkseed forget`"""
 
 
 class ClientSettings(ServiceEnvironment):
