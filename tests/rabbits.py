@@ -32,6 +32,10 @@ class OperatedRabbit(RabbitServer):
     def ready(self) -> bool:
         return super().ready() and bool(self.ask("GET", "vhosts"))
 
+    @property
+    def operator_url(self) -> str:
+        return f"http://{GUEST}:{GUEST}@{LOOPBACK}:{self._operator_port}"
+
     def ask(self, method: str, path: str, body: object = None) -> object:
         """Have the operator's interface do something."""
         secret = base64.b64encode(f"{GUEST}:{GUEST}".encode()).decode()

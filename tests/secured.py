@@ -28,6 +28,7 @@ class SecuredRabbit(OperatedRabbit):
             "ssl_options.keyfile": str(own.key),
             "ssl_options.verify": "verify_peer",
             "ssl_options.fail_if_no_peer_cert": "true",
+            "management_agent.disable_metrics_collector": "false",
         }
         super().__init__(folder, settings)
 

@@ -8,7 +8,6 @@ mapper of names to ports (epmd), which is never killed. The operator speaks with
 import os
 import subprocess
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from fedkseed_local.servers import LOOPBACK, RabbitServer, free_port
 
 CALL_SECONDS = 20.0
 MEMORY, DISK = "0.6", "50000000"  # the watermark and the limit that stand between faults
-SECONDS_TO_START = 180.0  # of a node that waits for others, on a busy machine
 FULL = "faults"  # the name of a policy
 
 
@@ -112,9 +110,10 @@ class Cluster:
 
     def restart(self, nodes: Sequence[Node]) -> None:
         """Start nodes that have ended, at the same time: one that ended first may wait for one that ended later."""
-        with ThreadPoolExecutor(len(nodes)) as pool:
-            for _ in pool.map(lambda node: node.start(), nodes):
-                pass
+        for node in nodes:
+            Program.start(node)
+        for node in nodes:
+            node.await_answer()
 
     def leader(self, queue: str) -> Node:
         """The node that leads a quorum queue."""

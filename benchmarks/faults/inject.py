@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -289,6 +289,15 @@ def _move_on(world: World) -> None:
         raise TimeoutError("the federation does not go on")
 
 
+def together(servers: Sequence[Fault], services: Sequence[Fault], world: World, dice: Random) -> str:
+    """A server and a service fail at the same time; it is over when both are."""
+    pair = [(dice.choice(kinds), Random(dice.getrandbits(32))) for kinds in (servers, services)]  # noqa: S311 - no secret
+    hit = list(world.hands.map(lambda one: one[0](world, one[1]), pair))
+    world.ended_at = None  # one of them said so too early
+    world.over()
+    return " and ".join(hit)
+
+
 def _aggregators(world: World) -> list[Service]:
     return world.aggregators
 
@@ -335,3 +344,9 @@ FAULTS: dict[str, tuple[int, Fault]] = {  # how often in a deck, and what it doe
     "queue of updates full": (1, full),
     "everything killed": (1, everything),
 }
+SERVERS = ("redis killed", "redis stopped", "node killed", "leader killed", "node stopped", "all nodes killed")
+SERVICES = ("aggregator killed", "all aggregators killed", "client killed", "crash before-fold", "cut client-broker")
+FAULTS["server and service at once"] = (
+    4,
+    partial(together, [FAULTS[kind][1] for kind in SERVERS], [FAULTS[kind][1] for kind in SERVICES]),
+)

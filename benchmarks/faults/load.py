@@ -30,6 +30,7 @@ from fedkseed.messages import Receipt, Update
 from fedkseed.process import Process
 from fedkseed.replica import Fail, MailArrived, Replica, Wake, Woke, begin, receive, remind
 from fedkseed.transport.broker import Broker, Confirmed, Envelope, Unconfirmed
+from fedkseed.transport.condition import Condition
 from fedkseed.transport.door import Publish, Undecodable, seal
 from fedkseed.transport.line import Server
 from fedkseed.transport.rabbitmq import RabbitBroker
@@ -225,11 +226,17 @@ class Load:
         return self._tokens
 
 
+def say(what: Condition) -> None:
+    """Have it in the log what becomes of the connections."""
+    print(type(what).__name__, what, file=sys.stderr, flush=True)
+
+
 def main() -> None:
     """Run until the process is ended."""
     name, folder, count, rate, seed = sys.argv[1:]
     federation = os.environ["FEDKSEED_FEDERATION"]
-    broker = RabbitBroker(Server(os.environ["FEDKSEED_AMQP_URL"], name), dice=Random())  # noqa: S311 - pauses are no secret
+    server = Server(os.environ["FEDKSEED_AMQP_URL"], name)
+    broker = RabbitBroker(server, dice=Random(), observe=say)  # noqa: S311 - pauses are no secret
     process: Process[object] = Process(broker, shell.events)
     load = Load(
         federation=federation,

@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from fedkseed.ledger import fold
-from fedkseed.ledger.decide import Tally
 from fedkseed.ledger.head import Head
+from fedkseed.ledger.tally import Tally
 from fedkseed.messages import Update
 from fedkseed.transport.door import Acknowledge
 from fedkseed_aggregator import machine

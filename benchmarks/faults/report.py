@@ -53,6 +53,8 @@ def _result(outcome: Outcome) -> Iterator[str]:
             "versions": verdict.versions,
             "coefficients are those of the recorded updates": _word(verdict.coefficients),
             "`verify` holds": _word(outcome.verified),
+            "dead letters": outcome.dead,
+            **outcome.heard,
             "older ledgers that were served": len(outcome.accepted),
             "services that ended for no known reason": sum(outcome.exits.values()),
             "time to recover, p50 and p95": f"{_number(percentile(seconds, 0.5))} s, {_number(percentile(seconds, 0.95))} s",

@@ -61,6 +61,8 @@ class Outcome:
     verified: bool  # every digest of the log, here and by `fedkseed verify`
     exits: Mapping[str, int]  # services that ended by themselves, with what code
     accepted: Sequence[str]  # older ledgers that were not refused
+    dead: int  # letters that were put aside
+    heard: Mapping[str, int]  # what services said of their connections
 
     @property
     def faults(self) -> Sequence[Played]:
@@ -92,6 +94,8 @@ class Outcome:
             "not_recovered": sum(fault.recovered is None for fault in self.played),
             "exits": dict(self.exits),
             "accepted": list(self.accepted),
+            "dead": self.dead,
+            "heard": dict(self.heard),
             "named": {kind: [list(identity) for identity in some] for kind, some in self.verdict.named.items()},
             "played": [asdict(fault) for fault in self.played],
         }
@@ -147,6 +151,8 @@ def run(
             verified=_verified(world, commits, head),
             exits=dict(world.exits),
             accepted=accepted,
+            dead=world.dead,
+            heard=dict(world.heard()),
         )
 
 

@@ -15,6 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -31,12 +32,18 @@ from fedkseed.genesis import Genesis
 from fedkseed.ledger.records import key
 from fedkseed.ledger.redis import RedisLedger
 from fedkseed.settings import PREFIX
-from fedkseed.transport.topology import updates_queue
+from fedkseed.transport.topology import dead_queue, updates_queue
 from fedkseed_local.program import Program
 from fedkseed_local.servers import RedisServer
 
 SIZE, STEPS, LR = 1024, 32, 3e-7
 LOOK_SECONDS = 0.05
+LOAD_SAYS = {"disconnected": r"(?m)^Disconnected ", "blocked": r"(?m)^Blocked ", "refused by a full queue": r"(?m)^Refused "}
+AGGREGATOR_SAYS = {
+    "disconnected": r" disconnected ",
+    "blocked": r" blocked by the broker",
+    "waiting for the ledger": r" waiting for the ledger",
+}
 ROOT = Path(benchmarks.__file__).parent.parent
 TIME = re.compile(rb"(\*2\r\n\$10\r\n)(\d{10})(\r\n\$\d\r\n\d{1,6}\r\n)")  # Redis's answer to TIME
 
@@ -189,6 +196,7 @@ class World:
         self.redis = ClockedRedis(folder / "redis", setting.fsync)
         self.exits: Counter[str] = Counter()  # services that ended by themselves, where nobody expects it
         self.ended_at: float | None = None  # when the fault that is played was over
+        self.hands = ThreadPoolExecutor(2)  # for two faults at once; what a thread has started ends with it
         self._ending = ExitStack()
         self.aggregators = [self._aggregator(i) for i in range(1, setting.aggregators + 1)]
         self.loads = [self._load(i) for i in range(1, setting.loads + 1)]
@@ -196,6 +204,7 @@ class World:
     def __enter__(self) -> Self:
         """Found the federation, and start everybody."""
         with self._ending:
+            self._ending.callback(self.hands.shutdown)  # last of all
             self._ending.callback(self.redis.kill)
             self.redis.start()
             RedisLedger.found(self.redis.url, self.setting.genesis, self.setting.policy).close()
@@ -261,6 +270,21 @@ class World:
     def waiting(self) -> int:
         """Updates in the broker."""
         return self.cluster.waiting(updates_queue(self.setting.name))
+
+    @property
+    def dead(self) -> int:
+        """Letters that were put aside."""
+        return self.cluster.waiting(dead_queue(self.setting.name))
+
+    def heard(self) -> Counter[str]:
+        """What services said of their connections, in their logs: a fault of which nobody says anything is none."""
+        heard: Counter[str] = Counter()
+        for service in self.services:
+            text = service.program.log.read_text(encoding="utf-8", errors="replace")
+            who = service.name.partition("-")[0]
+            words = AGGREGATOR_SAYS if service in self.aggregators else LOAD_SAYS
+            heard.update({f"{who} {name}": len(re.findall(word, text)) for name, word in words.items()})
+        return heard
 
     def _aggregator(self, number: int) -> Service:
         log = self.folder / f"aggregator-{number}.log"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import pydantic
-from pydantic import AmqpDsn, BaseModel, ConfigDict, Field, RedisDsn
+from pydantic import AmqpDsn, BaseModel, ConfigDict, Field, HttpUrl, RedisDsn
 
 from fedkseed.errors import SettingError
 from fedkseed.federation import EvaluationPlan, Name
@@ -68,6 +68,8 @@ class AggregatorSettings(ServiceEnvironment):
 
     redis_url: RedisDsn = RedisDsn("redis://127.0.0.1:6379/0")
     """Redis, which holds the ledger"""
+    archive: bool = False
+    """whether every update is kept in a stream, for `fedkseed forget`"""
     updates_per_minute: Annotated[int, Field(ge=1)] = 600
     """updates and evaluations taken from one sender in a minute; more are dropped unread"""
     requests_per_minute: Annotated[int, Field(ge=1)] = 60
@@ -156,6 +158,15 @@ class OperatorSettings(_Connecting, _LedgerEnvironment):
 
 class DeadLetterSettings(_Connecting, _ServiceEnvironment):
     """The environment of `fedkseed dead`."""
+
+
+class AccessSettings(_Connecting, _ServiceEnvironment):
+    """The environment of `fedkseed access`."""
+
+    amqp_url: AmqpDsn = AmqpDsn("amqp://127.0.0.1:5672/%2F")
+    """RabbitMQ as participants reach it: host, port and virtual host; user and password are left out"""
+    management_url: HttpUrl
+    """RabbitMQ's management: http or https, with the operator's user and password"""
 
 
 class DoctorSettings(_Connecting):

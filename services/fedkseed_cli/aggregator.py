@@ -11,7 +11,7 @@ from fedkseed.ledger.redis import RedisLedger
 from fedkseed.ledger.watched import WatchedLedger
 from fedkseed.metrics.services import AggregatorMetrics
 from fedkseed.reactor import Reactor
-from fedkseed.transport.topology import dead_queue, shared
+from fedkseed.transport.topology import NOTHING, archive, dead_queue, shared
 from fedkseed_aggregator import machine, shell, witness
 from fedkseed_aggregator.events import Event, Started, Ticked
 from fedkseed_aggregator.observer import Observer
@@ -67,7 +67,8 @@ def aggregator() -> None:
             if not process.stopping.is_set():
                 raise
         if not process.stopping.is_set():
-            process.run(reactor.feed, Started(), shared(name), shell.queues(name))
+            kept = archive(name) if chosen.archive else NOTHING
+            process.run(reactor.feed, Started(), shared(name) | kept, shell.queues(name))
 
     process.later(TICK_SECONDS, tick)
     frame.serve(run)

@@ -66,7 +66,7 @@ class Program:
         return self._process.poll()
 
     def start(self) -> None:
-        """Start it; does not wait for it to be ready."""
+        """Start it; does not wait for it to be ready. On Linux it ends when the thread that calls this does."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - the command is ours
                 [*_tethered(), *self.command],
@@ -126,6 +126,14 @@ class Server(Program):
             CannotStart: it ended instead, or does not answer in time; with what it said last.
         """
         super().start()
+        self.await_answer()
+
+    def await_answer(self) -> None:
+        """Wait until it answers, once it has been started.
+
+        Raises:
+            CannotStart: it ended instead, or does not answer in time; with what it said last.
+        """
         until = time.monotonic() + SECONDS_TO_START
         while not self._answers():
             if self.ended(within=0.01) or time.monotonic() > until:

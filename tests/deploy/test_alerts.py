@@ -42,6 +42,11 @@ def test_rules_are_valid():
     assert f"{len(rules('alert')) + len(rules('record'))} rules found" in promtool("check", "rules", RULES)
 
 
+def test_alerts_are_evaluated_in_the_order_of_the_file():
+    groups = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+    assert yaml.safe_load(TESTS.read_text(encoding="utf-8"))["group_eval_order"] == [group["name"] for group in groups]
+
+
 def test_alerts_fire_when_they_should_and_only_then():
     promtool("test", "rules", TESTS)
 

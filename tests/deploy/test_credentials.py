@@ -1,4 +1,4 @@
-"""The credentials of deploy/credentials.py, on a RabbitMQ and a Redis that know nobody else."""
+"""The credentials of `fedkseed access definitions`, on a RabbitMQ and a Redis that know nobody else."""
 
 import json
 import re
@@ -14,6 +14,7 @@ import pytest
 from fedkseed import federation as settings
 from fedkseed import model
 from fedkseed.errors import LedgerDenied
+from fedkseed.ledger.connection import Connection
 from fedkseed.ledger.redis import RedisLedger
 from fedkseed.transport.line import declare
 from fedkseed.transport.topology import (
@@ -44,7 +45,7 @@ F, CLIENTS = "toy", ("ann", "bob")
 def make(out: Path, *clients: str, namespace: str | None = None) -> None:
     named = [part for client in clients for part in ("--client", client)]
     where = ["--namespace", namespace] if namespace else []
-    command = [sys.executable, ROOT / "deploy" / "credentials.py", "--federation", F, *named, "--out", out, *where]
+    command = [sys.executable, "-m", "fedkseed_cli", "access", "definitions", "--federation", F, *named, "--out", out, *where]
     subprocess.run(command, check=True, capture_output=True)
 
 
@@ -222,6 +223,36 @@ def test_the_exporter_of_redis_sees_what_dashboards_show_and_no_key(credentials,
         "{toy}:head",
     ]
     assert "NOPERM" in subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+
+
+@pytest.mark.parametrize("user", ["aggregator", "operator"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("FLUSHALL",),
+        ("FLUSHDB",),
+        ("CONFIG", "GET", "*"),
+        ("CONFIG", "SET", "appendonly", "no"),
+        ("ACL", "LIST"),
+        ("SHUTDOWN", "NOSAVE"),
+        ("KEYS", "*"),
+        ("SCAN", "0"),
+        ("EVAL", "return 1", "0"),
+        ("SAVE",),
+        ("MONITOR",),
+        ("PUBLISH", "news", "x"),
+        ("RENAME", "{toy}:head", "{toy}:old"),
+        ("GET", "{other}:head"),
+        ("SET", "{toyota}:head", "x"),
+        ("SET", "anything", "x"),
+    ],
+    ids=" ".join,
+)
+def test_whoever_writes_the_ledger_can_do_nothing_else_at_redis(urls, user, command):
+    with closing(Connection((urls / user / "redis-url").read_text().strip())) as link:
+        with pytest.raises(LedgerDenied):
+            link.ask(command)
+        link.ask(("SET", "{toy}:test", "x"), ("DEL", "{toy}:test"))
 
 
 def test_redis_is_for_this_federation_only(urls):

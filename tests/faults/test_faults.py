@@ -20,6 +20,14 @@ SHORT = (
     "broker short of memory",
     "queue of updates full",
 )
+FELT = (
+    "load disconnected",
+    "load blocked",
+    "load refused by a full queue",
+    "aggregator disconnected",
+    "aggregator blocked",
+    "aggregator waiting for the ledger",
+)
 SMALL = Setting(loads=1, clients=600, rate=100.0, cohort=60, minimum=10, deadline_seconds=4.0, seed=5)
 
 
@@ -33,5 +41,7 @@ def test_every_promise_is_kept_while_everything_fails(broker, tmp_path):
     assert outcome.verified
     assert [fault.failed for fault in outcome.played] == [""] * len(SHORT)
     assert outcome.good
+    assert outcome.dead == 0
+    assert all(outcome.heard[what] > 0 for what in FELT), outcome.heard
     assert verdict.counted > len(SHORT) * SMALL.cohort  # it was at work all the time
     assert sorted(fault.kind for fault in outcome.played) == sorted(SHORT)

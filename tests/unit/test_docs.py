@@ -45,6 +45,7 @@ ENVIRONMENTS = {
     "fedkseed health": settings.HealthSettings,
     "Operating": settings.OperatorSettings,
     "fedkseed dead": settings.DeadLetterSettings,
+    "fedkseed access": settings.AccessSettings,
     "fedkseed doctor": settings.DoctorSettings,
 }
 

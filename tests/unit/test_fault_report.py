@@ -97,6 +97,8 @@ def outcome(*, lost=0, **changes) -> Outcome:
         "verified": True,
         "exits": {},
         "accepted": [],
+        "dead": 0,
+        "heard": {"load blocked": 3},
     }
     return Outcome(setting=Setting(seed=4), verdict=verdict, **(plain | changes))
 
@@ -105,6 +107,7 @@ def test_the_page_says_what_came_of_it():
     page = report.page(outcome())
     assert "1 faults of 1 kinds in 1.1 minutes: every promise was kept." in page
     assert "| **lost** | 0 |" in page
+    assert "| load blocked | 3 |" in page
     assert "| redis killed | 1 | 0.5 s | 0.5 s | 2.5 s |" in page
     assert "--minutes 1 --seed 4" in page
 
