@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 RABBITMQ := /usr/lib/rabbitmq/bin/rabbitmq-server
 
-.PHONY: demo up test check fix bench servers clean
+.PHONY: demo up test check audit fuzz fix bench servers clean
 .DELETE_ON_ERROR:
 
 demo: .venv/ready .cache/support.safetensors  ## the main job on a real model, in one process
@@ -19,11 +19,22 @@ up:  ## a federation of three clients in containers; needs Docker and its Compos
 test: .venv/ready .cache/support.safetensors servers  ## everything that is tested
 	$(BIN)/python -m pytest
 
-check: .venv/ready  ## style, types, structure
+check: .venv/ready  ## style, types, structure, dependencies
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/pip check
+	$(BIN)/python deploy/audit.py
+
+audit:  ## known vulnerabilities of what is pinned; asks PyPI
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/pip install --quiet pip-audit
+	.venv-audit/bin/python deploy/audit.py --vulnerabilities
+
+fuzz: .venv/ready  ## ten minutes of inputs that nobody should send
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz --minutes 10
 
 fix: .venv/ready  ## what can be repaired automatically
 	$(BIN)/ruff check --fix
@@ -34,6 +45,7 @@ bench: .venv/ready .cache/sentiment servers  ## the claims about speed and bytes
 	$(BIN)/python -m benchmarks.rebuild
 	$(BIN)/python -m benchmarks.wire
 	$(BIN)/python -m benchmarks.aggregator
+	$(BIN)/python -m benchmarks.capacity
 
 servers:  ## RabbitMQ, Redis, Prometheus and what asks it from Debian's packages, where they are missing; tests start nodes of their own
 	@if ! [ -x $(RABBITMQ) ] || ! command -v redis-server >/dev/null || ! command -v promtool >/dev/null \
@@ -44,7 +56,7 @@ servers:  ## RabbitMQ, Redis, Prometheus and what asks it from Debian's packages
 	fi
 
 clean:  ## what was built; downloads and converted models stay in .cache
-	rm -rf .venv dist runs
+	rm -rf .venv .venv-audit dist runs
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -6,17 +6,22 @@ not help. Ready is one that has all it needs to work; what it has not is said, a
 
 import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 from fedkseed.errors import FedkseedError, SettingError
 
+LONGEST_SECONDS = 15.0  # that one visit may take
+VISITORS = 128  # at one time
 ANSWER_SECONDS = 5.0  # within which a loop that turns answers
 TRIED_SECONDS = 60.0  # longer than any pause between two tries
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to ask somebody who listens everywhere
@@ -78,6 +83,21 @@ class Endpoint:
 
             timeout = ANSWER_SECONDS  # for who connects and says nothing
 
+            def setup(self) -> None:
+                super().setup()
+                self._end = threading.Timer(LONGEST_SECONDS, self._hang_up)  # for who says a little now and then
+                self._end.daemon = True
+                self._end.start()
+
+            def _hang_up(self) -> None:
+                with suppress(OSError):
+                    self.connection.shutdown(socket.SHUT_RDWR)
+
+            def finish(self) -> None:
+                self._end.cancel()
+                with suppress(OSError):
+                    super().finish()
+
             def do_GET(self) -> None:
                 status, kind, body = endpoint.page(self.path.partition("?")[0])
                 self.send_response(status)
@@ -95,6 +115,29 @@ class Endpoint:
             allow_reuse_address = True
             address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
             daemon_threads = True
+            _room = threading.BoundedSemaphore(VISITORS)
+
+            def process_request(self, request: Any, client_address: Any) -> None:
+                """Answer on a thread; those who come when too many are there are sent away."""
+                if self._room.acquire(blocking=False):
+                    super().process_request(request, client_address)
+                else:
+                    self.shutdown_request(request)
+
+            def process_request_thread(self, request: Any, client_address: Any) -> None:
+                """Answer, and make room before the visitor knows that it is over."""
+                try:
+                    self.finish_request(request, client_address)
+                except Exception:  # noqa: BLE001 - whatever it is, it ends this visit alone
+                    self.handle_error(request, client_address)
+                finally:
+                    self._room.release()
+                    self.shutdown_request(request)
+
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                """Say nothing of who hangs up in the middle."""
+                if not isinstance(sys.exc_info()[1], OSError):
+                    super().handle_error(request, client_address)
 
         try:
             self._server = Server((host, port), Handler)

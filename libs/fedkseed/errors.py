@@ -33,6 +33,7 @@
     ├── LocalError                   80   a federation on this machine ended before its time
     │   └── CannotStart              81   a program of it is not installed, or does not come up
     ├── Quarantined                  85   a federation counts no update of this client
+    ├── ArchiveIncomplete            86   the archive of updates does not hold what the ledger has counted
     └── Unwell                       90   `fedkseed doctor` found something that must be mended
 
 A message is one line that names the setting, file, line or tensor at fault.
@@ -237,6 +238,12 @@ class Quarantined(FedkseedError):
     """A federation counts no update of this client, because they disagree with those of others."""
 
     exit_code = 85
+
+
+class ArchiveIncomplete(FedkseedError):
+    """The archive of updates does not give the ledger as it stands; the message names the first update that is missing."""
+
+    exit_code = 86
 
 
 class Unwell(FedkseedError):

@@ -157,8 +157,8 @@ class Robust(_Checked):
     clip: PositiveFloat = 8.0  # a scalar counts for at most so many median absolute deviations
     norm: PositiveFloat = 3.0  # an update's norm is scaled down to so many median norms
     weight: PositiveFloat = 4.0  # a client weighs as if it held at most so many times the median number of examples
-    allowance: Annotated[float, Field(ge=0, lt=1)] = 0.125  # agreement per pair below which suspicion grows
-    quarantine: PositiveFloat = 64.0  # suspicion, in pairs, that excludes a client
+    allowance: Annotated[float, Field(gt=-1, lt=1)] = 0.0  # agreement per pair below which suspicion grows
+    quarantine: PositiveFloat = 256.0  # suspicion, in pairs, that excludes a client
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

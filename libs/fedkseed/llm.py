@@ -45,15 +45,22 @@ class Task(Protocol):
 def load_base(base: str | Path) -> tuple[transformers.PreTrainedModel, Any]:
     """Load a causal language model in its stored dtype, with its tokenizer.
 
+    A base is data: its weights are read from safetensors alone, and code that comes with it is never run.
+
     Raises:
-        BaseMissing: it cannot be found or loaded.
+        BaseMissing: it cannot be found or loaded, or would need code of its own or pickled weights.
     """
-    options = {"dtype": "auto", "output_loading_info": True, "ignore_mismatched_sizes": True}
+    options = {"dtype": "auto", "output_loading_info": True, "ignore_mismatched_sizes": True, "use_safetensors": True}
     try:
         with _LOADING:
-            loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(base, **options)
-            tokenizer = transformers.AutoTokenizer.from_pretrained(base)
+            loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(base, **_DATA_ONLY, **options)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(base, **_DATA_ONLY)
     except _UNLOADABLE as error:
+        if "trust_remote_code" in str(error):
+            raise BaseMissing(
+                f"base model {base}: it comes with code of its own, which is never run here: take a version of it that "
+                "transformers has the code of, or save it with one of transformers' own classes"
+            ) from error
         raise BaseMissing(f"base model {base}: {_reason(base, error)}") from error
     model, info = loaded
     if faulty := sorted({*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}):
@@ -64,6 +71,7 @@ def load_base(base: str | Path) -> tuple[transformers.PreTrainedModel, Any]:
     return model, tokenizer
 
 
+_DATA_ONLY = {"trust_remote_code": False}
 _LOADING = threading.Lock()  # transformers changes torch for all threads while it loads: two at once break each other
 _UNLOADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, StrictDataclassError)
 

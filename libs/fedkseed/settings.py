@@ -68,6 +68,12 @@ class AggregatorSettings(ServiceEnvironment):
 
     redis_url: RedisDsn = RedisDsn("redis://127.0.0.1:6379/0")
     """Redis, which holds the ledger"""
+    archive: bool = False
+    """whether every update is kept in a stream, for `fedkseed forget`"""
+    updates_per_minute: Annotated[int, Field(ge=1)] = 600
+    """updates and evaluations taken from one sender in a minute; more are dropped unread"""
+    requests_per_minute: Annotated[int, Field(ge=1)] = 60
+    """the same of requests for snapshots, whose answers are large"""
 
 
 class ClientSettings(ServiceEnvironment):

@@ -143,6 +143,10 @@ class Traffic:
                 case Waiting(queue=queue, letters=letters):
                     self._backlog(topology.role(queue), letters)
 
+    def over_quota(self, queue: str, count: int) -> None:
+        """Deliveries of a queue were dropped unread."""
+        self._metrics.over_quota(queue, count)
+
     def unreadable(self, event: Undecodable) -> None:
         """A delivery was no message."""
         self._metrics.unreadable(reason_class(event.reason))

@@ -1,5 +1,6 @@
 """What an aggregator can be told: what came from the broker, and what became of its effects."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -54,6 +55,14 @@ class EvaluationArrived:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Excess:
+    """Deliveries of participants that send too much; nobody has read them."""
+
+    tags: tuple[int, ...]
+    dropped: Mapping[tuple[str, str], int]  # how many, by the role of the queue and the routing key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
     """The ledger has taken a change; the deliveries that caused it wait for their acknowledgement."""
 
@@ -101,6 +110,7 @@ Event = (
     | SnapshotAsked
     | EvaluationArrived
     | Undecodable
+    | Excess
     | Changed
     | Closed
     | Recalled

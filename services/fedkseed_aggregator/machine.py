@@ -24,6 +24,7 @@ from fedkseed_aggregator.events import (
     Consulted,
     EvaluationArrived,
     Event,
+    Excess,
     Recalled,
     SnapshotAsked,
     Started,
@@ -69,6 +70,8 @@ def step(state: State, event: Event) -> Step:
         case Undecodable(delivery=delivery, reason=reason):
             dead = Letter(to=to_dead(state.federation), content=delivery.body, reason=reason, origin=delivery.key)
             return _publish(state, (dead,), then=(Acknowledge(tags=(delivery.tag,)),))
+        case Excess(tags=tags):
+            return state, (Acknowledge(tags=tags),)
         case Changed(folded=folded, tags=tags):
             return _tell(state, folded, tags)
         case Closed():

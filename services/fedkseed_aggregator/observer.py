@@ -5,7 +5,7 @@ it has just begun or another one did it, is left out of durations rather than gu
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from fedkseed import logs
 from fedkseed.ledger.commit import Commit
@@ -19,8 +19,10 @@ from fedkseed.traffic import Traffic
 from fedkseed.transport.door import Undecodable
 from fedkseed_aggregator.costs import Costs
 from fedkseed_aggregator.effects import Effect, Fold, MarkAnnounced
-from fedkseed_aggregator.events import Changed, EvaluationArrived, Event, Recalled
+from fedkseed_aggregator.events import Changed, EvaluationArrived, Event, Excess, Recalled
 from fedkseed_aggregator.patience import Unanswered
+
+TOLD, TOLD_SECONDS = 5, 60.0  # senders over their quota that are named, and how often
 
 
 class Observer:
@@ -45,6 +47,8 @@ class Observer:
         self._log = log
         self._metrics, self._traffic, self._waiting, self._clock = metrics, traffic, waiting, clock
         self._costs = Costs()
+        self._excess: Counter[tuple[str, str]] = Counter()  # since it was told of, by queue and routing key
+        self._told = -TOLD_SECONDS
         self._answered = False  # the ledger, the last time
         self._opened: dict[int, float] = {}  # unix seconds, by version
         self._begun: tuple[int, float] | None = None  # the open version, and when its first update was folded
@@ -74,10 +78,23 @@ class Observer:
                 )
             case Changed(folded=folded) if folded.reason:
                 logs.warning("scores ignored", reason=folded.reason)
+            case Excess(dropped=dropped):
+                self._dropped(dropped)
             case Undecodable():
                 self._traffic.unreadable(happening)
             case _:
                 pass
+
+    def _dropped(self, dropped: Mapping[tuple[str, str], int]) -> None:
+        """Somebody floods a queue; the log is not flooded with it."""
+        for (queue, _), count in dropped.items():
+            self._traffic.over_quota(queue, count)
+        self._excess.update(dropped)
+        if self._clock() >= self._told + TOLD_SECONDS:
+            self._told = self._clock()
+            for (queue, key), count in self._excess.most_common(TOLD):
+                logs.warning("over quota", queue=queue, key=key, dropped=count)
+            self._excess.clear()
 
     def unanswered(self, happening: Unanswered) -> None:
         """See the ledger not answering."""

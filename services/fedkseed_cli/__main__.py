@@ -16,6 +16,7 @@ from fedkseed_cli.client import client
 from fedkseed_cli.dead import dead
 from fedkseed_cli.doctor import doctor
 from fedkseed_cli.evaluator import evaluator
+from fedkseed_cli.forget import forget
 from fedkseed_cli.founding import init
 from fedkseed_cli.health import health
 from fedkseed_cli.history import log, snapshot
@@ -61,6 +62,7 @@ fedkseed.add_command(pause)
 fedkseed.add_command(resume)
 fedkseed.add_command(close)
 fedkseed.add_command(rollback)
+fedkseed.add_command(forget)
 fedkseed.add_command(policy)
 fedkseed.add_command(quarantine)
 fedkseed.add_command(dead)

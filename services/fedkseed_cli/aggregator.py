@@ -11,11 +11,12 @@ from fedkseed.ledger.redis import RedisLedger
 from fedkseed.ledger.watched import WatchedLedger
 from fedkseed.metrics.services import AggregatorMetrics
 from fedkseed.reactor import Reactor
-from fedkseed.transport.topology import dead_queue, shared
+from fedkseed.transport.topology import NOTHING, archive, dead_queue, shared
 from fedkseed_aggregator import machine, shell, witness
 from fedkseed_aggregator.events import Event, Started, Ticked
 from fedkseed_aggregator.observer import Observer
 from fedkseed_aggregator.patience import PatientLedger
+from fedkseed_aggregator.quota import Gate
 from fedkseed_cli.services import Frame
 
 TICK_SECONDS = 2.0  # how soon an aggregator notices what others did to the ledger
@@ -26,11 +27,13 @@ def aggregator() -> None:
     """Open and close rounds, fold updates, answer participants. Several may run at once. Settings: docs/environment.md."""
     chosen = settings.read(settings.AggregatorSettings, os.environ)
     name = chosen.federation
+    updates, requests = chosen.updates_per_minute, chosen.requests_per_minute
+    quotas = {"updates": updates, "snapshots": requests, "evaluations": updates}
     frame: Frame[AggregatorMetrics, Event] = Frame(
         chosen,
         "aggregator",
         AggregatorMetrics,
-        shell.events,
+        Gate(quotas, time.monotonic),
         busy=lambda: bool(reactor.state.unconfirmed),
         backlogs=(*shell.queues(name), dead_queue(name)),
         backlog=lambda metrics, queue, letters: metrics.backlog.waiting(queue, letters),
@@ -64,7 +67,8 @@ def aggregator() -> None:
             if not process.stopping.is_set():
                 raise
         if not process.stopping.is_set():
-            process.run(reactor.feed, Started(), shared(name), shell.queues(name))
+            kept = archive(name) if chosen.archive else NOTHING
+            process.run(reactor.feed, Started(), shared(name) | kept, shell.queues(name))
 
     process.later(TICK_SECONDS, tick)
     frame.serve(run)

@@ -8,9 +8,10 @@ import msgpack
 import pytest
 
 from fedkseed.codec import MAX_BYTES, decode, encode
+from fedkseed.ledger.fold import snapshot
 from fedkseed.ledger.invitation import invited
 from fedkseed.ledger.redis import RedisLedger
-from fedkseed.messages import Evaluation, Receipt, Update
+from fedkseed.messages import Evaluation, Receipt, SnapshotRequest, Update
 from fedkseed.transport.topology import Address, Binding, Queue, Topology, shared, to_aggregator, to_client, to_dead
 from fedkseed_local.program import Program
 from fedkseed_local.servers import RedisServer, free_port
@@ -89,6 +90,7 @@ def test_what_cannot_be_read_is_among_the_dead_with_its_reason(siege):
     strange = msgpack.packb(msgpack.unpackb(honest) | {"t": "gossip"})
     uneven = msgpack.packb(msgpack.unpackb(honest) | {"g": b"\0\0\0\0"})
     receipt = Receipt(federation=NAME, client="c0", base=3, outcome="folded", staleness=0, weight=1, version=3, reason="")
+    asking = SnapshotRequest(federation=NAME, client="c0", have=None)
     bad = {
         "not msgpack": (b"\xc1 what is this", "update.c0"),
         "not a map": (b"\x93\x01\x02\x03", "update.c0"),
@@ -99,6 +101,9 @@ def test_what_cannot_be_read_is_among_the_dead_with_its_reason(siege):
         "Update with routing key update.c1": (honest, "update.c1"),
         "Update with routing key evaluation.c0": (honest, "evaluation.c0"),
         "Receipt in queue": (encode(receipt), "update.c0"),
+        "Round in queue": (encode(siege.store.head().round), "update.c0"),
+        "Snapshot in queue": (encode(snapshot(siege.store.head())), "snapshot.c0"),
+        "SnapshotRequest with routing key update.c0": (encode(asking), "update.c0"),
     }
     before = siege.ledger()
     for body, key in bad.values():
@@ -109,7 +114,7 @@ def test_what_cannot_be_read_is_among_the_dead_with_its_reason(siege):
     for wanted, reason in zip(bad, reasons, strict=True):
         assert not reason or wanted in reason
     routed = {delivery.headers["reason"] for delivery in siege.undertaker.deliveries if delivery.body == honest}
-    assert routed == {wanted for wanted in bad if "routing key" in wanted}
+    assert routed == {wanted for wanted in bad if wanted.startswith("Update with routing key")}
     assert siege.ledger() == before
     _still_works(siege)
 

@@ -1,12 +1,16 @@
 """What a service answers on its port, and how it is asked."""
 
 import json
+import select
+import socket
 import threading
 import urllib.request
+from contextlib import suppress
 from http import HTTPStatus
 
 import pytest
 
+from fedkseed import endpoint
 from fedkseed.endpoint import Endpoint, Health, ask, split
 from fedkseed.errors import FedkseedError, SettingError
 from fedkseed_local.servers import free_port
@@ -86,3 +90,36 @@ def test_an_endpoint_that_is_closed_leaves_no_thread(service):
 )
 def test_an_address_has_a_host_and_a_port(listen, parts):
     assert split(listen) == parts
+
+
+def connected(service) -> socket.socket:
+    host, port = split(service.listen)
+    return socket.create_connection((host, port), timeout=60)
+
+
+def test_who_asks_without_end_is_hung_up_on(monkeypatch):
+    """One byte now and then keeps no thread for ever."""
+    monkeypatch.setattr(endpoint, "LONGEST_SECONDS", 0.1)
+    service = Service()
+    with connected(service) as slow, suppress(OSError):
+        while not select.select([slow], [], [], 0.01)[0]:
+            slow.sendall(b"x")
+        assert slow.recv(1) == b""
+    service.endpoint.close()
+
+
+def test_too_many_visitors_are_sent_away_and_later_ones_let_in(monkeypatch):
+    monkeypatch.setattr(endpoint, "VISITORS", 2)
+    service = Service()
+    first, second = connected(service), connected(service)
+    for one in (first, second):
+        one.sendall(b"GET /metrics HTTP/1.0\r\n")  # and not the end of it
+    with connected(service) as third, suppress(ConnectionResetError):
+        assert third.recv(1) == b""
+    first.sendall(b"\r\n")
+    assert b"metric 1" in b"".join(iter(lambda: first.recv(1024), b""))
+    with urllib.request.urlopen(f"http://{service.listen}/metrics") as answer:
+        assert answer.status == HTTPStatus.OK
+    first.close()
+    second.close()
+    service.endpoint.close()

@@ -1,9 +1,12 @@
 """Objectives agree with plain transformers; bases load or say why not; computing in 16 bits keeps vectors whole."""
 
+import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.nn import functional
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
@@ -41,6 +44,31 @@ def test_response_loss_is_the_masked_loss_of_transformers(base):
     labels[0, -4:] = torch.tensor(example.tokens[-4:])
     expected = float(model(input_ids=torch.tensor([example.tokens]), labels=labels).loss.detach())
     assert llm.mean_loss(model, task, [example]) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("model_type", ["llama", "homemade"])
+def test_code_that_comes_with_a_base_is_never_run(tiny_base, tmp_path, model_type):
+    """Nor is anybody asked whether it may; where transformers knows the architecture, its own code is used."""
+    base, ran = shutil.copytree(tiny_base, tmp_path / "base"), tmp_path / "ran"
+    classes = "class Config: pass\nclass Model: pass\n"
+    (base / "homemade.py").write_text(f"import pathlib\npathlib.Path({str(ran)!r}).touch()\n{classes}")
+    config = json.loads((base / "config.json").read_text())
+    own = {"AutoConfig": "homemade.Config", "AutoModelForCausalLM": "homemade.Model", "AutoTokenizer": ["homemade.Model", None]}
+    (base / "config.json").write_text(json.dumps(config | {"model_type": model_type, "auto_map": own}))
+    if model_type == "llama":
+        assert type(llm.load_base(base)[0]) is LlamaForCausalLM
+    else:
+        with pytest.raises(BaseMissing, match="code of its own, which is never run here"):
+            llm.load_base(base)
+    assert not ran.exists()
+
+
+def test_weights_that_are_pickled_are_not_read(tiny_base, tmp_path):
+    base = shutil.copytree(tiny_base, tmp_path / "base")
+    torch.save(load_file(base / "model.safetensors"), base / "pytorch_model.bin")
+    (base / "model.safetensors").unlink()
+    with pytest.raises(BaseMissing, match="safetensors"):
+        llm.load_base(base)
 
 
 def test_padding_changes_nothing(base):

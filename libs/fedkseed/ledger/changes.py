@@ -142,6 +142,7 @@ def _standing(head: Head) -> dict[str, str | int]:
         "attempt": head.round.attempt,
         "revision": head.revision,
         "floor": head.floor,
+        "forgot": head.forgot,
         "state": head.state,
         "members": len(head.pending.members),
         "announced": "{}.{}".format(*head.announced) if head.announced else "",

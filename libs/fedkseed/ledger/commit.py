@@ -17,7 +17,7 @@ from fedkseed.pool.seed_pool import MAX_UNITS
 EXACT = 1 << 53  # sums over directions must stay below: float64 holds every integer up to here
 FIXED_POINT = 65536.0
 
-Kind = Literal["round", "measured", "rollback", "voided"]
+Kind = Literal["round", "measured", "rollback", "forget", "voided"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,8 @@ class Commit:
     state: bytes  # state digest of this version, 32 bytes
     closed_at: float  # unix seconds
     bounds: Bounds | None = None  # of the round that closed, where its folding was robust
+    to: int | None = None  # of a rollback: the version that it went back to
+    forgotten: str = ""  # of a forget: the client whose earlier updates do not count any more
     quarantined: tuple[str, ...] = ()  # clients that are excluded from this version on, sorted
 
 

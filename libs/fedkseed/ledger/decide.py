@@ -80,7 +80,7 @@ def _untimely(head: Head, base: int) -> Refusal | None:
     if head.state == "closed":
         return Refusal(outcome="stale", reason="training is over")
     if base < head.floor:
-        return Refusal(outcome="stale", reason=f"version {base} was abandoned by the rollback at version {head.floor}")
+        return Refusal(outcome="stale", reason=f"version {base} was abandoned by {_cut(head)} at version {head.floor}")
     if staleness >= len(head.discounts):
         return Refusal(outcome="stale", reason=f"staleness {staleness} is above {len(head.discounts) - 1}")
     if staleness < 0:
@@ -88,6 +88,11 @@ def _untimely(head: Head, base: int) -> Refusal | None:
     if base not in head.window:
         return Refusal(outcome="stale", reason=f"version {base} is no longer remembered")
     return None
+
+
+def _cut(head: Head) -> str:
+    """What raised the floor."""
+    return "forgetting a client" if head.forgot == head.floor else "the rollback"
 
 
 def _invited(client: str, base: BaseVersion) -> bool:

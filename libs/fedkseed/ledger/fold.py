@@ -64,6 +64,7 @@ def found(genesis_bytes: bytes, policy: Policy, now: float) -> Head:
         discounts=table(policy.rounds),
         version=0,
         floor=0,
+        forgot=0,
         revision=0,
         state="open",
         coefficients=zeros,

@@ -61,7 +61,8 @@ class Head:
     policy: Policy
     discounts: tuple[int, ...]  # the staleness table of the policy, over 65536
     version: int
-    floor: int  # bases below it were abandoned by a rollback
+    floor: int  # bases below it were abandoned by a rollback, or hold what was forgotten
+    forgot: int  # the newest version that made a client forgotten; 0 for none
     revision: int  # counts changes
     state: State
     coefficients: Integers  # int64[K], ticks

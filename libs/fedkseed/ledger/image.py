@@ -106,6 +106,7 @@ def _assemble(stored: Stored, known: Head | None, receipt: Callable[[bytes], Rec
         discounts=table(policy.rounds),
         version=int(fields[b"version"]),
         floor=int(fields[b"floor"]),
+        forgot=int(fields.get(b"forgot", 0)),
         revision=int(fields[b"revision"]),
         state=_state(fields[b"state"]),
         coefficients=_vectors("coefficients", parts, known, size)[0],

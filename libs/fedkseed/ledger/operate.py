@@ -33,10 +33,13 @@ def roll_back(head: Head, coefficients: Integers, to: int, now: float) -> tuple[
 
     Raises:
         UnknownVersion: `to` is not a version of this ledger.
-        LedgerError: the coefficients are not those of that version, as far as its digest is remembered.
+        LedgerError: `to` holds what was forgotten since; or the coefficients are not those of that version, as far as its
+            digest is remembered.
     """
     if not 0 <= to <= head.version:
         raise UnknownVersion(f"version {to} is not in a ledger at version {head.version}")
+    if to < head.forgot:
+        raise LedgerError(f"version {to} holds what was forgotten at version {head.forgot}; later ones do not")
     if coefficients.shape != head.coefficients.shape:
         raise LedgerError(f"{coefficients.size} coefficients for a pool of {head.size}")
     state = state_digest(genesis_digest(head.genesis_bytes), to, coefficients)
@@ -44,7 +47,7 @@ def roll_back(head: Head, coefficients: Integers, to: int, now: float) -> tuple[
         raise LedgerError(f"the coefficients are not those of version {to}: its state digest is another")
     warned, receipts = void_members(head, f"rolled back to version {to}")
     cut = replace(warned, floor=head.version + 1, pending=nothing_pending(head.size))
-    turn = advance(cut, coefficients - head.coefficients, np.zeros(head.size, np.int64), kind="rollback", now=now)
+    turn = advance(cut, coefficients - head.coefficients, np.zeros(head.size, np.int64), kind="rollback", now=now, to=to)
     return told(replace(turn, voided=receipts))
 
 

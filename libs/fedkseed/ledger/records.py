@@ -209,6 +209,10 @@ def entry(commit: Commit) -> tuple[str | bytes, ...]:
     }
     if commit.bounds:
         fields["bounds"] = json.dumps(astuple(commit.bounds))
+    if commit.to is not None:
+        fields["to"] = str(commit.to)
+    if commit.forgotten:
+        fields["forgotten"] = commit.forgotten
     if commit.quarantined:
         fields["quarantined"] = json.dumps(commit.quarantined)
     return tuple(part for pair in fields.items() for part in pair)
@@ -234,6 +238,8 @@ def commit(name: bytes, fields: Fields) -> Commit:
             state=fields[b"state"],
             closed_at=float(fields[b"closed_at"]),
             bounds=bounds(json.loads(fields.get(b"bounds", b"null"))),
+            to=int(fields[b"to"]) if b"to" in fields else None,
+            forgotten=fields.get(b"forgotten", b"").decode(),
             quarantined=tuple(json.loads(fields.get(b"quarantined", b"[]"))),
         )
 

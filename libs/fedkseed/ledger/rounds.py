@@ -51,8 +51,8 @@ def close_round(head: Head, now: float) -> Turn:
         return replace(turn, voided=receipts)
     counted = replace(
         _learnt(head),
-        importance_sums=_added(head.importance_sums, pending.importance_sums),
-        importance_counts=_added(head.importance_counts, pending.importance_counts),
+        importance_sums=added(head.importance_sums, pending.importance_sums),
+        importance_counts=added(head.importance_counts, pending.importance_counts),
     )
     return advance(counted, made.delta, made.residue, kind="round", now=now)
 
@@ -70,10 +70,13 @@ def advance(
     *,
     kind: Kind,
     now: float,
+    to: int | None = None,
+    forgotten: str = "",
 ) -> Turn:
     """Make the next version: coefficients + delta, what is pending recorded as its members, and its round opened.
 
-    Training is over when the policy's number of versions is reached; an ended federation stays so.
+    A rollback says where it went back to, a forget whom it forgot. Training is over when the policy's number of versions is
+    reached; an ended federation stays so.
     """
     excluded = head.robust.quarantined if head.robust else {}
     version, coefficients, packed = head.version + 1, frozen(head.coefficients + delta), pack_integers(delta)
@@ -101,6 +104,8 @@ def advance(
         round=encode(opened),
         state=state,
         closed_at=now,
+        to=to,
+        forgotten=forgotten,
         bounds=head.robust.bounds if head.robust else None,
         quarantined=tuple(sorted(client for client, since in excluded.items() if since == version)),
     )
@@ -209,6 +214,6 @@ def remembered(state: bytes, opened: Round) -> BaseVersion:
     return BaseVersion(state=state, steps=opened.steps, participation=opened.participation, attempts=opened.attempt + 1)
 
 
-def _added(total: Integers, pending: Integers) -> Integers:
+def added(total: Integers, pending: Integers) -> Integers:
     """Add statistics; a sum stays at 2^62 instead of overflowing."""
     return frozen(np.minimum(total, MAX_SUM - pending) + pending)

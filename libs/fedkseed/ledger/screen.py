@@ -28,22 +28,24 @@ def screen(statistics: Statistics, tally: Tally, examples: int) -> Screened:
     """
     votes = np.repeat(np.sign(statistics.votes[tally.seeds]), tally.counts)
     signs, norm = np.sign(tally.pairs) * votes, length(tally.sums)
-    cut = np.zeros(len(signs), np.bool_)
-    if statistics.bounds and len(signs):
-        cut = np.abs(tally.pairs) > statistics.bounds.scalar
-        tally, shrunk = _cut(tally, statistics.bounds)
-        cut |= shrunk
+    beyond = np.zeros(len(signs), np.bool_)
+    if statistics.bounds:
+        beyond = np.abs(tally.pairs) > statistics.bounds.scalar
+        tally, shrunk = cut(tally, statistics.bounds)
+        beyond |= shrunk
     evidence = Evidence(
         norm=norm,
         examples=examples,
-        agreement=int(np.where(cut, -1, signs).sum()),
-        compared=int(np.count_nonzero(cut | (signs != 0))),
+        agreement=int(np.where(beyond, -1, signs).sum()),
+        compared=int(np.count_nonzero(beyond | (signs != 0))),
     )
     return Screened(tally=tally, evidence=evidence)
 
 
-def _cut(tally: Tally, bounds: Bounds) -> tuple[Tally, bool]:
+def cut(tally: Tally, bounds: Bounds) -> tuple[Tally, bool]:
     """Clip every scalar, then scale all of them down to the norm: sum' = round(sum * (bound / norm)); say whether that was."""
+    if not len(tally.seeds):
+        return tally, False
     starts = np.cumsum(tally.counts) - tally.counts
     clipped = np.clip(tally.pairs, -bounds.scalar, bounds.scalar)
     sums = np.add.reduceat(clipped, starts)

@@ -10,7 +10,7 @@ from fedkseed.metrics.registry import Registry
 
 OUTCOMES: tuple[str, ...] = get_args(Outcome)
 PARTS = ("first_update", "goal", "commit", "announce")
-KINDS: tuple[str, ...] = ("round", "measured", "rollback", "voided")
+KINDS: tuple[str, ...] = ("round", "measured", "rollback", "forget", "voided")
 STATISTICS = ("min", "mean", "max")
 STATES = ("open", "paused", "closed")
 

@@ -58,6 +58,9 @@ class TransportMetrics:
             "Deliveries that are no message: dead letters at the aggregator, else dropped.",
             reason=REASONS,
         )
+        self._over_quota = registry.counter(
+            "over_quota_total", "Deliveries dropped unread, of senders that send too much; at the aggregator.", queue=QUEUES
+        )
         registry.kept_elsewhere(
             "deliveries_held", "Deliveries that are not acknowledged yet.", lambda: self._held, queue=QUEUES
         )
@@ -88,6 +91,10 @@ class TransportMetrics:
         self._passed("received", message, body, framed)
         if again:
             self._redelivered.labels(message).inc()
+
+    def over_quota(self, queue: str, count: int) -> None:
+        """Deliveries were dropped unread."""
+        self._over_quota.labels(queue).inc(count)
 
     def unreadable(self, reason: str) -> None:
         """A delivery was no message."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from fedkseed.errors import QueueMissing
 from fedkseed.transport.broker import Confirmed, Delivery, Envelope, Notice, Unconfirmed
-from fedkseed.transport.topology import Binding, Queue, Topology
+from fedkseed.transport.topology import Binding, Queue, Stream, Topology
 
 
 @dataclass(slots=True)
@@ -37,12 +37,15 @@ class _Letter:
 class _Queue:
     """Letters that nobody holds, and who takes them."""
 
-    spec: Queue
+    spec: Queue | Stream
     letters: deque[_Letter] = field(default_factory=deque)
     consumers: deque["MemoryConnection"] = field(default_factory=deque)
 
     def put(self, letter: _Letter) -> bool:
         """Take a letter in; a queue that is too long drops its oldest, or refuses the newest: False."""
+        if isinstance(self.spec, Stream):
+            self.letters.append(letter)
+            return True
         if self.spec.overflow == "reject-publish" and len(self.letters) >= self.spec.max_length:
             return False
         self.letters.append(letter)

@@ -23,6 +23,9 @@ DELIVERY_LIMIT = 20  # deliveries in vain after which a letter is one that kills
 BROWSED = 1_000_000  # the same for queues that are looked into: every look is a delivery in vain
 REQUEST_SECONDS = 60.0  # who waited longer for a snapshot has asked again
 ABSENCE_SECONDS = 7 * 24 * 3600.0  # after which the queues of a participant that does not come back are removed
+ARCHIVE_BYTES = 1 << 36  # 64 GiB: some sixty million updates of 200 steps
+ARCHIVE_DAYS = 3650
+SEGMENT_BYTES = 1 << 26
 MEMBERS = 3  # of a cluster that hold a queue, where there are so many
 
 Overflow = Literal["drop-head", "reject-publish"]
@@ -76,6 +79,28 @@ class Queue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """A log of letters that reading does not empty; the oldest go when it is too large or they are too old."""
+
+    name: str
+    max_bytes: int = ARCHIVE_BYTES
+    max_days: int = ARCHIVE_DAYS
+    segment_bytes: int = SEGMENT_BYTES  # the oldest go by segments
+
+    @property
+    def arguments(self) -> Mapping[str, str | int]:
+        """See Queue."""
+        return {
+            "x-queue-type": "stream",
+            "x-initial-cluster-size": MEMBERS,
+            "x-queue-leader-locator": "least-leaders",
+            "x-max-length-bytes": self.max_bytes,
+            "x-max-age": f"{self.max_days}D",
+            "x-stream-max-segment-size-bytes": self.segment_bytes,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Binding:
     """Letters of an exchange whose key fits the pattern go to the queue; `*` is one word of a key, words end at dots."""
 
@@ -89,7 +114,7 @@ class Topology:
     """What must be declared before letters flow: topic exchanges, queues, bindings."""
 
     exchanges: tuple[str, ...]
-    queues: tuple[Queue, ...]
+    queues: tuple[Queue | Stream, ...]
     bindings: tuple[Binding, ...]
 
     def __or__(self, other: "Topology") -> "Topology":
@@ -126,6 +151,13 @@ def shared(federation: str) -> Topology:
     )
 
 
+def archive(federation: str) -> Topology:
+    """Every update as it came, for who asks for it: the aggregator declares it."""
+    stream = archive_stream(federation)
+    binding = Binding(exchange=_name(federation, "updates"), queue=stream, pattern="update.*")
+    return Topology(exchanges=(), queues=(Stream(name=stream),), bindings=(binding,))
+
+
 def personal(federation: str, participant: str) -> Topology:
     """What belongs to one participant, who declares it."""
     mailbox, receipts = mailbox_queue(federation, participant), receipts_queue(federation, participant)
@@ -140,6 +172,11 @@ def personal(federation: str, participant: str) -> Topology:
             Binding(exchange=_name(federation, "receipts"), queue=receipts, pattern=participant),
         ),
     )
+
+
+def archive_stream(federation: str) -> str:
+    """Every update as it came."""
+    return _name(federation, "archive")
 
 
 def updates_queue(federation: str) -> str:

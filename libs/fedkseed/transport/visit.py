@@ -15,7 +15,7 @@ from typing import Any
 
 from fedkseed.errors import BrokerError
 from fedkseed.transport.line import CLOSED, LOST, PRECONDITION_FAILED, Channel, Server, dial
-from fedkseed.transport.topology import Address, Binding, Queue, Topology
+from fedkseed.transport.topology import Address, Binding, Queue, Stream, Topology
 
 SECONDS = 5.0  # for a broker that is short of something
 NOT_FOUND = 404
@@ -171,7 +171,7 @@ def _declare_exchange(name: str, channel: Channel, *, passive: bool = False) -> 
     channel.exchange_declare(name, exchange_type="topic", durable=True, passive=passive)
 
 
-def _declare_queue(queue: Queue, channel: Channel, *, passive: bool = False) -> None:
+def _declare_queue(queue: Queue | Stream, channel: Channel, *, passive: bool = False) -> None:
     channel.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments), passive=passive)
 
 
