@@ -16,6 +16,13 @@ from fedkseed.federation import EvaluationPlan, Name
 from fedkseed.tls import Tls
 
 PREFIX = "FEDKSEED_"
+CONFIG = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True, hide_input_in_errors=True)
+SECRET = Field(repr=False)  # URLs hold passwords
+AmqpUrl = Annotated[AmqpDsn, SECRET]
+MaybeAmqpUrl = Annotated[AmqpDsn | None, SECRET]
+RedisUrl = Annotated[RedisDsn, SECRET]
+MaybeRedisUrl = Annotated[RedisDsn | None, SECRET]
+ManagementUrl = Annotated[HttpUrl, SECRET]
 Listen = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}$")]
 Hours = Annotated[str, Field(pattern=r"^([01]?\d|2[0-3])-([01]?\d|2[0-4])$")]
 
@@ -23,7 +30,7 @@ Hours = Annotated[str, Field(pattern=r"^([01]?\d|2[0-3])-([01]?\d|2[0-4])$")]
 class _Connecting(BaseModel):
     """Base of those that connect to servers, by TLS where the URLs are amqps and rediss."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = CONFIG
 
     tls_ca: Path | None = None
     """file with the certificates of the authorities that servers are trusted by; those of the system without it"""
@@ -41,7 +48,7 @@ class _Connecting(BaseModel):
 class _Environment(BaseModel):
     """Base of the settings: FEDKSEED_NAME gives `name`."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = CONFIG
 
     federation: Name
     """name of the federation"""
@@ -50,7 +57,7 @@ class _Environment(BaseModel):
 class _ServiceEnvironment(_Environment):
     """Base of those that exchange messages."""
 
-    amqp_url: AmqpDsn = AmqpDsn("amqp://guest:guest@127.0.0.1:5672/%2F")
+    amqp_url: AmqpUrl = AmqpDsn("amqp://guest:guest@127.0.0.1:5672/%2F")
     """RabbitMQ: user, password, host, port and virtual host"""
 
 
@@ -66,7 +73,7 @@ class ServiceEnvironment(_Connecting, _ServiceEnvironment):
 class AggregatorSettings(ServiceEnvironment):
     """The aggregator's environment."""
 
-    redis_url: RedisDsn = RedisDsn("redis://127.0.0.1:6379/0")
+    redis_url: RedisUrl = RedisDsn("redis://127.0.0.1:6379/0")
     """Redis, which holds the ledger"""
     archive: bool = False
     """whether every update is kept in a stream, for `fedkseed forget`"""
@@ -130,16 +137,16 @@ class EvaluatorSettings(ServiceEnvironment):
 class LocalSettings(_Connecting):
     """The environment of a federation on one machine."""
 
-    amqp_url: AmqpDsn | None = None
+    amqp_url: MaybeAmqpUrl = None
     """RabbitMQ; without it, one is started"""
-    redis_url: RedisDsn | None = None
+    redis_url: MaybeRedisUrl = None
     """Redis; without it, one is started"""
 
 
 class HealthSettings(BaseModel):
     """The environment of the subcommand that asks a service how it is."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = CONFIG
 
     metrics_listen: Listen
     """HOST:PORT where the service answers"""
@@ -148,7 +155,7 @@ class HealthSettings(BaseModel):
 class _LedgerEnvironment(_Environment):
     """Base of those that only read and change a ledger."""
 
-    redis_url: RedisDsn = RedisDsn("redis://127.0.0.1:6379/0")
+    redis_url: RedisUrl = RedisDsn("redis://127.0.0.1:6379/0")
     """Redis, which holds the ledger"""
 
 
@@ -163,9 +170,9 @@ class DeadLetterSettings(_Connecting, _ServiceEnvironment):
 class AccessSettings(_Connecting, _ServiceEnvironment):
     """The environment of `fedkseed access`."""
 
-    amqp_url: AmqpDsn = AmqpDsn("amqp://127.0.0.1:5672/%2F")
+    amqp_url: AmqpUrl = AmqpDsn("amqp://127.0.0.1:5672/%2F")
     """RabbitMQ as participants reach it: host, port and virtual host; user and password are left out"""
-    management_url: HttpUrl
+    management_url: ManagementUrl
     """RabbitMQ's management: http or https, with the operator's user and password"""
 
 
@@ -174,9 +181,9 @@ class DoctorSettings(_Connecting):
 
     federation: Name | None = None
     """name of the federation"""
-    amqp_url: AmqpDsn | None = None
+    amqp_url: MaybeAmqpUrl = None
     """RabbitMQ: user, password, host, port and virtual host"""
-    redis_url: RedisDsn | None = None
+    redis_url: MaybeRedisUrl = None
     """Redis, which holds the ledger"""
     client_id: Name | None = None
     """look as this client: at its queues and its permissions"""

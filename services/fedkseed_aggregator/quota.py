@@ -57,9 +57,16 @@ class Gate:
     Args:
         quotas: letters a minute from each sender, by the role of the queue they come from.
         clock: seconds that only grow.
+        read: `shell.events`, or the same with who must sign.
     """
 
-    def __init__(self, quotas: Mapping[str, int], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        quotas: Mapping[str, int],
+        clock: Callable[[], float],
+        read: Callable[[Sequence[Notice]], tuple[Event, ...]] = shell.events,
+    ) -> None:
+        self._read = read
         self._quotas = {name: Quota(limit) for name, limit in quotas.items()}
         self._clock = clock
 
@@ -76,4 +83,4 @@ class Gate:
                 tags.append(notice.tag)
                 dropped[name, notice.key] += 1
         excess = (Excess(tags=tuple(tags), dropped=dropped),) if tags else ()
-        return (*excess, *shell.events(kept))
+        return (*excess, *self._read(kept))

@@ -1,6 +1,6 @@
 """The aggregator's edge: deliveries become events, effects become calls of the ledger's store and the broker."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from fedkseed.errors import DecodeError
 from fedkseed.ledger import fold
@@ -29,12 +29,17 @@ def queues(federation: str) -> tuple[str, ...]:
     return updates_queue(federation), snapshots_queue(federation), evaluations_queue(federation)
 
 
-def events(notices: Sequence[Notice]) -> tuple[Event, ...]:
-    """Read what a broker said; the updates among it become one micro-batch, the last event."""
+def events(notices: Sequence[Notice], trusted: Collection[str] | None = None) -> tuple[Event, ...]:
+    """Read what a broker said; the updates among it become one micro-batch, the last event.
+
+    Args:
+        notices: what it said.
+        trusted: see `unseal`.
+    """
     arrivals: list[Arrival[Update]] = []
     others: list[Event] = []
     for notice in notices:
-        match _event(notice):
+        match _event(notice, trusted):
             case UpdatesArrived(arrivals=arrived):
                 arrivals.extend(arrived)
             case event:
@@ -42,11 +47,11 @@ def events(notices: Sequence[Notice]) -> tuple[Event, ...]:
     return (*others, UpdatesArrived(arrivals=tuple(arrivals))) if arrivals else tuple(others)
 
 
-def _event(notice: Notice) -> Event:
+def _event(notice: Notice, trusted: Collection[str] | None) -> Event:
     if not isinstance(notice, Delivery):
         return notice
     try:
-        message = unseal(notice)
+        message = unseal(notice, trusted)
     except DecodeError as error:
         return Undecodable(delivery=notice, reason=str(error))
     match message:

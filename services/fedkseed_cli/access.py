@@ -18,8 +18,13 @@ from fedkseed.settings import OperatorSettings
 
 P = ParamSpec("P")
 
+SAFER = "FEDKSEED_{0}_URL or, better for a password, FEDKSEED_{0}_URL_FILE"  # arguments show in lists of processes
 FEDERATION = click.option("--federation", metavar="NAME", help="The federation; without it, FEDKSEED_FEDERATION.")
-REDIS = click.option("--redis-url", metavar="URL", help="Redis, which holds the ledger; without it, FEDKSEED_REDIS_URL.")
+REDIS = click.option(
+    "--redis-url",
+    metavar="URL",
+    help=f"Redis, which holds the ledger; without it, {SAFER.format('REDIS')}.",
+)
 
 
 def located(federation: str | None, redis_url: str | None) -> OperatorSettings:

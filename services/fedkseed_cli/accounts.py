@@ -16,14 +16,14 @@ from fedkseed.settings import AccessSettings
 from fedkseed.transport import rights
 from fedkseed.transport.rights import Participant
 from fedkseed_cli import credentials
-from fedkseed_cli.access import FEDERATION
+from fedkseed_cli.access import FEDERATION, SAFER
 from fedkseed_cli.management import Management
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MANAGEMENT = click.option(
     "--management-url",
     metavar="URL",
-    help="RabbitMQ's management; without it, FEDKSEED_MANAGEMENT_URL or, better for a password, FEDKSEED_MANAGEMENT_URL_FILE.",
+    help=f"RabbitMQ's management; without it, {SAFER.format('MANAGEMENT')}.",
 )
 
 

@@ -11,6 +11,7 @@ from fedkseed.ledger.redis import RedisLedger
 from fedkseed.ledger.watched import WatchedLedger
 from fedkseed.metrics.services import AggregatorMetrics
 from fedkseed.reactor import Reactor
+from fedkseed.transport.rights import OPERATOR
 from fedkseed.transport.topology import NOTHING, archive, dead_queue, shared
 from fedkseed_aggregator import machine, shell, witness
 from fedkseed_aggregator.events import Event, Started, Ticked
@@ -33,7 +34,7 @@ def aggregator() -> None:
         chosen,
         "aggregator",
         AggregatorMetrics,
-        Gate(quotas, time.monotonic),
+        Gate(quotas, time.monotonic, lambda notices: shell.events(notices, (frame.user, OPERATOR))),
         busy=lambda: bool(reactor.state.unconfirmed),
         backlogs=(*shell.queues(name), dead_queue(name)),
         backlog=lambda metrics, queue, letters: metrics.backlog.waiting(queue, letters),

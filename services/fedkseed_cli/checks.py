@@ -124,8 +124,9 @@ def witness(chosen: DoctorSettings) -> Iterator[Finding]:
     if chosen.amqp_url is None or chosen.client_id or chosen.evaluator_id:
         return
     url, name = str(chosen.redis_url), str(chosen.federation)
-    server = Server(str(chosen.amqp_url), "fedkseed doctor")
-    with closing(RabbitBroker(server, dice=Random())) as connection, closing(RedisLedger(url, name)) as store:  # noqa: S311 - pauses are no secret
+    server = Server(str(chosen.amqp_url), "fedkseed doctor", chosen.tls)
+    ledger = RedisLedger(url, name, tls=chosen.tls)
+    with closing(RabbitBroker(server, dice=Random())) as connection, closing(ledger) as store:  # noqa: S311 - pauses are no secret
         patience = Timer(PATIENCE_SECONDS, connection.close)
         patience.start()
         try:

@@ -29,9 +29,13 @@ from fedkseed.transport.line import Server
 from fedkseed.transport.rabbitmq import RabbitBroker
 from fedkseed.transport.topology import NOTHING, dead_queue, to_origin
 from fedkseed_aggregator import shell as aggregator_shell
-from fedkseed_cli.access import FEDERATION
+from fedkseed_cli.access import FEDERATION, SAFER
 
-AMQP = click.option("--amqp-url", metavar="URL", help="RabbitMQ, with user and password; without it, FEDKSEED_AMQP_URL.")
+AMQP = click.option(
+    "--amqp-url",
+    metavar="URL",
+    help=f"RabbitMQ; without it, {SAFER.format('AMQP')}.",
+)
 PATIENCE_SECONDS = 30.0  # for letters that were there a moment ago
 
 

@@ -84,6 +84,7 @@ class Frame(Generic[M, E]):
     ) -> None:
         self._listen = chosen.metrics_listen
         server = Server(str(chosen.amqp_url), f"fedkseed {who}", chosen.tls)
+        self.user = server.user
         self.metrics = metrics(lambda: rabbit.traffic())  # noqa: PLW0108 - made below
         self.traffic = Traffic(
             self.metrics.transport,

@@ -57,6 +57,22 @@ def test_a_message_under_another_name_or_kind_stays_out(message, key):
         unseal(delivery(message, key))
 
 
+@pytest.mark.parametrize("message", [update(HEAD, "ann"), REQUEST, replace(SCORES, client="ann")])
+def test_where_participants_sign_nobody_signs_for_another(message):
+    key = {"Update": "update", "SnapshotRequest": "snapshot", "Evaluation": "evaluation"}[type(message).__name__]
+    letter = delivery(message, f"{key}.ann")
+    for user in ("ann", "aggregator", "operator"):
+        assert unseal(replace(letter, user=user), ("aggregator", "operator")) == message
+    for user, told in (("bob", "bob"), ("", "nobody"), ("Ann", "Ann")):
+        with pytest.raises(DecodeError, match=f"signed by {told}"):
+            unseal(replace(letter, user=user), ("aggregator", "operator"))
+    assert unseal(letter) == message
+
+
+def test_what_the_aggregator_sends_is_signed_by_whom_the_broker_lets():
+    assert unseal(replace(delivery(HEAD.round, "round"), user="aggregator"), ()) == HEAD.round
+
+
 def test_rubbish_stays_out():
     with pytest.raises(DecodeError):
         unseal(delivery(b"rubbish", "update.ann"))

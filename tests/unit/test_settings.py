@@ -1,10 +1,14 @@
 """Settings from the environment: typed, complete, and named when they are wrong."""
 
+import traceback
+
 import pytest
 
+from fedkseed import settings
 from fedkseed.errors import SettingError
 from fedkseed.settings import AggregatorSettings, ClientSettings, EvaluatorSettings, HealthSettings, read
 
+PASSWORD = "4f1d2e"
 CLIENT = {"FEDKSEED_FEDERATION": "toy", "FEDKSEED_CLIENT_ID": "ann", "FEDKSEED_BASE": "base"}
 
 
@@ -78,3 +82,22 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, content, said):
         file.write_bytes(content)
     with pytest.raises(SettingError, match=f"FEDKSEED_REDIS_URL_FILE: {file}: {said}"):
         read(AggregatorSettings, {"FEDKSEED_FEDERATION": "toy", "FEDKSEED_REDIS_URL_FILE": str(file)})
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for name, kind in vars(settings).items() if name.endswith("Settings")], ids=lambda kind: kind.__name__
+)
+def test_nothing_that_shows_settings_shows_a_password(kind):
+    urls = {
+        "AMQP_URL": f"amqp://ann:{PASSWORD}@h/",
+        "REDIS_URL": f"redis://ann:{PASSWORD}@h/0",
+        "MANAGEMENT_URL": f"http://ann:{PASSWORD}@h/",
+    }
+    rest = {"FEDERATION": "f", "CLIENT_ID": "ann", "BASE": "b", "METRICS_LISTEN": "h:1"}
+    given = {f"FEDKSEED_{name}": value for name, value in (urls | rest).items()}
+    assert PASSWORD not in repr(settings.read(kind, given)) + str(settings.read(kind, given))
+    for name in urls:
+        if name.lower() in kind.model_fields:
+            with pytest.raises(SettingError) as caught:
+                settings.read(kind, given | {f"FEDKSEED_{name}": f"ftp://ann:{PASSWORD}@h/"})
+            assert PASSWORD not in "".join(traceback.format_exception(caught.value))

@@ -38,6 +38,7 @@ class Delivery:
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
     redelivered: bool = False
+    user: str = ""  # who signed it, as the broker has checked; empty where nobody did
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,11 @@
 """The door of every service: messages are read once, when they come in, and written once, when they leave.
 
 What a participant sends is refused unless its kind and the name inside are those that the broker routed by: permissions on
-routing keys are permissions on kinds and names.
+routing keys are permissions on kinds and names. Where participants are users of their own, it must be signed by the one it
+names.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from fedkseed.codec import decode, encode
@@ -12,6 +14,7 @@ from fedkseed.messages import Evaluation, Message, SnapshotRequest, Update
 from fedkseed.transport.broker import Delivery, Envelope
 from fedkseed.transport.topology import Address
 
+KINDS = ("update", "snapshot", "evaluation")  # of what participants send
 REASON, ORIGIN = "reason", "origin"  # the headers of a dead letter
 
 
@@ -55,11 +58,15 @@ def seal(letter: Letter) -> Envelope:
     return Envelope(to=letter.to, body=body, headers={name: value for name, value in headers.items() if value})
 
 
-def unseal(delivery: Delivery) -> Message:
+def unseal(delivery: Delivery, trusted: Collection[str] | None = None) -> Message:
     """Read a delivery.
 
+    Args:
+        delivery: of anybody.
+        trusted: users who may sign for participants, beside these themselves; None where nobody needs to sign.
+
     Raises:
-        DecodeError: it is no message, or not one that its routing key allows.
+        DecodeError: it is no message, or not one that its routing key and its signature allow.
     """
     message = decode(delivery.body)
     kind, _, sender = delivery.key.partition(".")
@@ -74,6 +81,8 @@ def unseal(delivery: Delivery) -> Message:
             allowed = True
     if not allowed:
         raise DecodeError(f"{type(message).__name__} with routing key {delivery.key}")
+    if trusted is not None and kind in KINDS and delivery.user not in (sender, *trusted):
+        raise DecodeError(f"{type(message).__name__} with routing key {delivery.key}, signed by {delivery.user or 'nobody'}")
     return message
 
 

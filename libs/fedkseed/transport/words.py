@@ -21,6 +21,7 @@ def delivery(tag: int, queue: str, method: Any, properties: Any, body: bytes) ->
         body=body,
         headers=headers(properties.headers),
         redelivered=method.redelivered,
+        user=text(properties.user_id or ""),
     )
 
 
