@@ -143,8 +143,9 @@ def _weighed(kept: History, head: Head, member: Member, version: int) -> bool:
     if (body := kept.attempts.get((member.client, member.base))) is None:
         return False
     late = version - 1 - member.base
-    weight = max(1, round(256 * (head.discounts[late] / 65536) * min(_update(body).n, 4096)))
-    return (member.staleness, member.omega) == (late, weight)
+    rounds = head.policy.rounds
+    share = 1.0 if rounds.staleness_law == "constant" else round(65536 * (1 + late) ** -rounds.staleness_exponent) / 65536
+    return (member.staleness, member.omega) == (late, max(1, round(256 * share * min(_update(body).n, 4096))))
 
 
 def _recomputed(kept: History, commits: Sequence[Commit], head: Head) -> bool:

@@ -77,16 +77,24 @@ def aggregators(world: World, dice: Random) -> str:
     return "all aggregators"
 
 
-def crash(point: str, world: World, dice: Random) -> str:
-    """An aggregator dies at a point of its program."""
-    service = dice.choice(world.aggregators)
-    service.armed.write_text(point, encoding="utf-8")
-    if not service.program.ended(within=POINT_SECONDS):
+def crash(point: str, world: World, dice: Random) -> str:  # noqa: ARG001 - who comes first is not drawn
+    """The aggregator that comes first to a point of its program dies there."""
+    for service in world.aggregators:
+        service.armed.write_text(point, encoding="utf-8")
+    came = until((bool(_ended(world.aggregators)) for _ in iter(int, 1)), POINT_SECONDS)
+    for service in world.aggregators:
         service.armed.unlink(missing_ok=True)
-        raise TimeoutError(f"{service.name} did not come to {point}")
+    if not came:
+        raise TimeoutError(f"nobody came to {point}")
     world.over()
-    service.program.start()
-    return service.name
+    dead = _ended(world.aggregators)
+    for service in dead:
+        service.program.start()
+    return " and ".join(service.name for service in dead)
+
+
+def _ended(services: list[Service]) -> list[Service]:
+    return [service for service in services if service.program.code is not None]
 
 
 def redis_ended(how: str, world: World, dice: Random) -> str:
@@ -259,7 +267,7 @@ def restored(make: Callable[[World, Path], None], world: World, dice: Random) ->
 
 def _refused(services: list[Service]) -> None:
     """Wait until aggregators have refused the ledger."""
-    ended = (all(service.program.code is not None for service in services) for _ in iter(int, 1))
+    ended = (_ended(services) == services for _ in iter(int, 1))
     if not until(ended, REFUSAL_SECONDS):
         raise Accepted("an aggregator goes on with a ledger that is behind")
     codes = [service.program.code for service in services]

@@ -50,6 +50,8 @@ def _result(outcome: Outcome) -> Iterator[str]:
             "**unexpected**": verdict.unexpected,
             "recovered": verdict.recovered,
             "unknown": verdict.unknown,
+            "counted, and its client was never told": verdict.untold,
+            "attempts a second, over the whole run": f"{verdict.attempts / (60 * outcome.minutes):.0f}",
             "versions": verdict.versions,
             "coefficients are those of the recorded updates": _word(verdict.coefficients),
             "`verify` holds": _word(outcome.verified),

@@ -4,6 +4,7 @@ What is known is on disk at any time: `faults.jsonl` has a line for each fault, 
 """
 
 import json
+import math
 import subprocess
 import sys
 import time
@@ -102,9 +103,9 @@ class Outcome:
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
-    """The smallest value that is not below this share of all; None of none."""
+    """The smallest value that at least this share of all do not exceed; None of none."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
+    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)] if ordered else None
 
 
 @contextmanager

@@ -1,14 +1,16 @@
 """What only a ledger in Redis has: its keys, what a change writes and reads, and several writers without a lock."""
 
+import threading
 from hashlib import sha256
 
 import pytest
 import redis
 
 from fedkseed.ledger.digest import policy_digest
-from fedkseed.ledger.fold import announced, found, score
+from fedkseed.ledger.fold import announced, fold, found, score
 from fedkseed.ledger.log import verify
 from fedkseed.ledger.memory import MemoryLedger
+from fedkseed.ledger.redis import LOST_RACES, MAX_PAUSE
 from fedkseed.ledger.store import LastSeen
 from tests.ledgers import NAME, K, evaluation, genesis, update
 from tests.stores import everything, fill, folding, founded, in_threads, key, log_of_writes, stored
@@ -174,3 +176,28 @@ def test_a_free_for_all_counts_every_update_once(server):
     assert sorted(counted) == sorted((r.client, r.base, r.weight) for r in receipts if r.weight)
     assert verify(log, genesis(), K) == head.version
     assert len({everything(store) for store in stores}) == 1
+
+
+def test_a_change_that_keeps_losing_gets_its_turn(server, raw):
+    slow, quick = founded(server.url, cohort=9), founded(server.url)
+    head, threads, tries = slow.head(), [], []
+
+    def competing(name):
+        quick.transact(folding(update(head, name)))
+
+    def change(now_head, now):
+        tries.append(now_head.revision)
+        if len(tries) <= LOST_RACES:
+            competing(f"quick-{len(tries)}")
+        elif len(tries) == LOST_RACES + 1:
+            threads.append(threading.Thread(target=competing, args=("late",)))
+            threads[0].start()
+            threads[0].join(10 * MAX_PAUSE)
+            assert threads[0].is_alive()  # it waits for the turn to end
+        return fold(now_head, [update(head, "slow")], now)
+
+    assert [receipt.outcome for receipt in slow.transact(change).receipts] == ["folded"]
+    assert len(tries) == LOST_RACES + 1
+    threads[0].join()
+    assert len(slow.head().pending.members) == LOST_RACES + 2
+    assert not raw.exists(key("turn"))

@@ -8,6 +8,9 @@
   not: the attempt is made again, and if the lost EXEC is still on its way, the first of the two makes the other fail.
   A process that was killed has no such memory: there the inbox tells, which answers an update that comes again with its
   first receipt.
+- Who has lost LOST_RACES in a row asks for a turn (`turn`): the others wait until that change is kept, or TURN_SECONDS. Without
+  it, one that takes long to compute would lose to small ones of others for as long as they come. Nothing but fairness
+  depends on it.
 - Redis must run with `appendonly yes`, `appendfsync always` and `maxmemory-policy noeviction`. Times come from its TIME.
 """
 
@@ -33,6 +36,8 @@ from fedkseed.ledger.store import MAX_CLIENTS, Change, LastSeen, check, forgetta
 from fedkseed.tls import Tls
 
 MAX_PAUSE = 0.05  # seconds between two attempts of a change that lost a race
+LOST_RACES = 3  # after which a store asks for a turn
+TURN_SECONDS = 2  # how long it has one at the most
 CROWD = MAX_CLIENTS + MAX_CLIENTS // 8  # clients noted when the oldest are forgotten; now and then is enough
 TOKEN_SECONDS = 7 * 24 * 3600  # how long the token of a store that writes no more is kept
 
@@ -57,6 +62,8 @@ class RedisLedger:
         self._mirror = Mirror(self._link, federation, genesis_bytes)
         self._federation = federation
         self._writer = self._key(f"writer:{secrets.token_hex(8)}")
+        self._turn = self._key("turn")
+        self._asked_for_turn = False
         self._attempts = 0
         self._lost: dict[bytes, Folded] = {}  # by token: what attempts whose fate is not known would have produced
         self._asked: Change | None = None  # what they attempted
@@ -113,8 +120,11 @@ class RedisLedger:
         with self._lock:
             if change is not self._asked:
                 self._asked, self._lost = change, {}
-            pauses = _pauses()
+            pauses, races = _pauses(), 0
             while (folded := self._twice(lambda: self._attempt(change))) is None:
+                races += 1
+                if races >= LOST_RACES:
+                    self._twice(self._ask_for_turn)
                 time.sleep(next(pauses))
             self._lost = {}
             return folded
@@ -163,35 +173,50 @@ class RedisLedger:
             self._link.transaction(*founding(found(genesis_bytes, policy, _seconds(now))))
 
     def _attempt(self, change: Change) -> Folded | None:
-        """Try a change once; None when another writer was faster."""
-        head, token, now = self._watch()
+        """Try a change once; None when another writer was faster, or has its turn."""
+        head, token, now, turn = self._watch()
         if token in self._lost:
             return self._lost[token]
+        if turn not in (None, self._writer.encode()):
+            return None
         after, folded = change(head, now)
         check(head, after, folded)
         noted = self._noted(head, folded, now)
         if after is head:
-            replies: list[Any] | None = self._link.ask(*noted)
+            replies: list[Any] | None = self._link.ask(*self._turn_given_back(), *noted)
         else:
             token_kept: Command = ("SET", self._writer, self._token(folded), "EX", TOKEN_SECONDS)
-            replies = self._link.transaction(*changes(head, after, folded.commits), token_kept, *noted)
+            replies = self._link.transaction(
+                *changes(head, after, folded.commits), token_kept, *self._turn_given_back(), *noted
+            )
             if replies is None:
                 return None
             self._mirror.keep(after)
+        self._asked_for_turn = False
         if folded.receipts and replies and replies[-1] > CROWD:
             self._thin_out()
         return folded
 
-    def _watch(self) -> tuple[Head, bytes | None, float]:
-        """Watch the head, then read it; with it the token that this store wrote last, and the time."""
-        *_, token, revision, now = self._link.ask(
+    def _ask_for_turn(self) -> None:
+        """Have the others wait, unless somebody has a turn already."""
+        self._asked_for_turn = True
+        self._link.ask(("SET", self._turn, self._writer, "NX", "EX", TURN_SECONDS))
+
+    def _turn_given_back(self) -> tuple[Command, ...]:
+        """What ends a turn together with the change that it was for."""
+        return (("DEL", self._turn),) if self._asked_for_turn else ()
+
+    def _watch(self) -> tuple[Head, bytes | None, float, bytes | None]:
+        """Watch the head, then read it; with it the token that this store wrote last, the time, and whose turn it is."""
+        *_, token, turn, revision, now = self._link.ask(
             ("UNWATCH",),
             ("WATCH", self._key("head")),
             ("GET", self._writer),
+            ("GET", self._turn),
             ("HGET", self._key("head"), "revision"),
             ("TIME",),
         )
-        return self._mirror.at(revision) or self._mirror.catch_up(), token, _seconds(now)
+        return self._mirror.at(revision) or self._mirror.catch_up(), token, _seconds(now), turn
 
     def _token(self, folded: Folded) -> bytes:
         """Name an attempt, and remember what it will have produced if it happens."""
