@@ -178,13 +178,14 @@ WAITING = Row(
         ),
         Panel(
             title="Dead letters and deliveries that came again",
-            meaning="In the window: dead letters by reason, redeliveries by message. After a broken connection deliveries come "
-            "again.",
+            meaning="In the window: dead letters by reason, redeliveries by message, deliveries over a sender's quota by "
+            "queue. After a broken connection deliveries come again.",
             see="operating.md#fedkseeddeadletters",
             unit="none",
             queries=(
                 Query(expr=A.increase("fedkseed_dead_letters_total", by="reason") + " > 0", legend="dead: {{reason}}"),
                 Query(expr=A.increase("fedkseed_redeliveries_total", by="message") + " > 0", legend="again: {{message}}"),
+                Query(expr=A.increase("fedkseed_over_quota_total", by="queue") + " > 0", legend="over quota: {{queue}}"),
             ),
             low=0,
         ),

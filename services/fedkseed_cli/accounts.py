@@ -100,8 +100,8 @@ def list_(federation: str | None, management_url: str | None) -> None:
 @click.option("--client", "clients", required=True, multiple=True, metavar="CLIENT", help="One for each client.")
 @click.option("--out", "folder", required=True, type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--namespace", metavar="NAMESPACE", help="Of Kubernetes: servers are named so that all namespaces find them.")
-@click.option("--tls", is_flag=True, help="URLs of TLS.")
-def definitions(federation: str, clients: tuple[str, ...], folder: Path, namespace: str | None, tls: bool) -> None:
+@click.option("--amqps", is_flag=True, help="RabbitMQ is reached by TLS.")
+def definitions(federation: str, clients: tuple[str, ...], folder: Path, namespace: str | None, amqps: bool) -> None:
     """Make the credentials of a whole federation, for servers that load them when they start.
 
     \b
@@ -121,7 +121,7 @@ def definitions(federation: str, clients: tuple[str, ...], folder: Path, namespa
     for name in clients:
         if not NAME.fullmatch(name) or name in (*rights.RESERVED, credentials.EVALUATOR):
             raise SettingError(f"{name}: no name for a client")
-    made = credentials.make(federation, clients, folder, namespace, tls=tls)
+    made = credentials.make(federation, clients, folder, namespace, amqps=amqps)
     click.echo(f"{folder}: credentials of {', '.join(made)}")
 
 

@@ -26,7 +26,7 @@ MONITOR_COMMANDS = "-@all +ping +info +config|get +latency|latest +latency|histo
 BYTES = 24  # of a password, before it is written as text
 
 
-def make(federation: str, clients: Sequence[str], folder: Path, namespace: str | None, *, tls: bool) -> tuple[str, ...]:
+def make(federation: str, clients: Sequence[str], folder: Path, namespace: str | None, *, amqps: bool) -> tuple[str, ...]:
     """Make what is missing, and what the servers load anew.
 
     Args:
@@ -34,7 +34,7 @@ def make(federation: str, clients: Sequence[str], folder: Path, namespace: str |
         clients: names of all of them.
         folder: for the files.
         namespace: of Kubernetes, in which servers have names that are found from every namespace; none is Compose.
-        tls: whether the URLs are those of TLS.
+        amqps: whether RabbitMQ is reached by TLS.
 
     Returns:
         The users.
@@ -42,14 +42,13 @@ def make(federation: str, clients: Sequence[str], folder: Path, namespace: str |
     Raises:
         FileError: a file cannot be read or written.
     """
-    domain = f".{namespace}.svc" if namespace else ""
-    amqp = f"@rabbitmq{domain}:5671/%2F" if tls else f"@rabbitmq{domain}:5672/%2F"
+    domain, scheme = f".{namespace}.svc" if namespace else "", "amqps" if amqps else "amqp"
+    amqp = f"@rabbitmq{domain}:5671/%2F" if amqps else f"@rabbitmq{domain}:5672/%2F"
     files = {EVALUATOR: folder / EVALUATOR / "amqp-url", **{name: folder / "clients" / name for name in clients}}
     files |= {role: folder / role / "amqp-url" for role in get_args(Role)}
-    s = "s" if tls else ""
-    passwords = {user: _url(path, f"amqp{s}://{user}:{{}}{amqp}") for user, path in files.items()}
+    passwords = {user: _url(path, f"{scheme}://{user}:{{}}{amqp}") for user, path in files.items()}
     stored = ("aggregator", broker.OPERATOR)
-    stores = {user: _url(folder / user / "redis-url", f"redis{s}://{user}:{{}}@redis{domain}:6379/0") for user in stored}
+    stores = {user: _url(folder / user / "redis-url", f"redis://{user}:{{}}@redis{domain}:6379/0") for user in stored}
     if not (folder / "grafana" / "password").exists():
         _write(folder / "grafana" / "password", password() + "\n")
     _write(folder / "rabbitmq" / "definitions.json", json.dumps(definitions(federation, clients, passwords), indent=2) + "\n")

@@ -37,6 +37,7 @@ WINDOW, BRIEF = "2m", "10s"
 EMPTY = {
     ("ledger", "Dead letters and deliveries that came again", "dead: {{reason}}"): "everything is readable",
     ("ledger", "Dead letters and deliveries that came again", "again: {{message}}"): "no connection is lost",
+    ("ledger", "Dead letters and deliveries that came again", "over quota: {{queue}}"): "nobody sends too much",
     ("servers", "Memory and file", "limit of memory"): "the private Redis has none",
 }
 
