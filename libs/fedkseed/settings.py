@@ -212,7 +212,8 @@ def read(kind: type[S], environment: Mapping[str, str], **options: str | None) -
         return kind.model_validate(known)
     except pydantic.ValidationError as error:
         fault = error.errors()[0]
-        raise SettingError(f"{PREFIX}{str(fault['loc'][0]).upper()}: {fault['msg'][0].lower()}{fault['msg'][1:]}") from error
+        said = fault["msg"] if fault["msg"][1:2].isupper() else fault["msg"][0].lower() + fault["msg"][1:]  # URL stays
+        raise SettingError(f"{PREFIX}{str(fault['loc'][0]).upper()}: {said}") from error
 
 
 def _given(variable: str, environment: Mapping[str, str]) -> str | None:
