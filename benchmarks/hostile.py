@@ -35,7 +35,7 @@ from fedkseed_simulator.run import Embedded
 
 STEPS, BATCH, TOKENS, SIZE, EXAMPLES, LR = 24, 4, 16, 128, 200, 5e-5
 HOSTILE = ("movies-3", "nyt-3", "tweets-3")
-ROBUST = Robust(norm=2.0, allowance=0.0, quarantine=12.0)
+ROBUST = Robust(allowance=0.1, quarantine=5.0)  # a fifth of the pairs of an update
 ATTACKS: tuple[Attack, ...] = ("sign-flip", "huge", "scaled", "constant", "nan")
 FACTORS = {"constant": 100.0, "scaled": 10.0}
 BLIND: tuple[Attack, ...] = ("huge", "nan", "constant")  # attacks that need no measurement

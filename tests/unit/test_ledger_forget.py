@@ -96,6 +96,20 @@ def test_what_stays_is_the_replay_without_the_client(robust):
     place.verified()
 
 
+def test_what_a_round_has_left_out_because_it_was_hostile_is_in_no_replay():
+    place = Place(robust=Robust(quarantine=18.0))
+    place.round()
+    place.round()
+    head, sent = place.store.head(), {"ann": (2.0, 10), "bob": (3.0, 10), "eve": (-2.0, 5)}
+    place.send(*(update(head, name, k=range(20), g=[g] * 20, n=n) for name, (g, n) in sent.items()))
+    assert place.commits[-1].quarantined == ("eve",)
+    assert [member.client for member in place.commits[-1].members] == ["ann", "bob"]
+    assert same(place, lambda *_: False)
+    place.forget("bob")
+    assert same(place, lambda client, _: client == "bob")
+    place.verified()
+
+
 def test_training_goes_on_from_there_and_what_the_client_sends_then_counts():
     place = Place()
     place.round()

@@ -204,6 +204,28 @@ def closed(head, *updates):
     return {(member.client, member.base): member.evidence for member in folded.commits[0].members}
 
 
+def test_a_client_that_turns_hostile_is_left_out_of_the_very_round_that_exposes_it():
+    head, _ = rounds(robust_ledger(), 3, honest)
+    sent = [honest(head, name) for name in HONEST]
+    after, folded = fold(head, [*sent, flipped(head, "eve")], 0.0)
+    alone, commit = close(fold(head, sent, 0.0)[0], head.version, 0, 0.0)
+    assert folded.commits[0].quarantined == ("eve",)
+    assert [(receipt.client, receipt.outcome) for receipt in folded.voided] == [("eve", "voided")]
+    assert after.inbox[head.version]["eve"] == folded.voided[0]
+    assert (folded.commits[0].members, folded.commits[0].state) == (commit.commits[0].members, commit.commits[0].state)
+    for name in ("residue", "importance_sums", "importance_counts"):
+        assert np.array_equal(getattr(after, name), getattr(alone, name))
+
+
+def test_a_round_in_which_everybody_is_excluded_changes_nothing():
+    head, _ = rounds(robust_ledger(quarantine=4.0), 3, honest)
+    after, folded = fold(head, [honest(head, name, scale=500.0) for name in "vwxyz"], 0.0)
+    assert (folded.commits[0].kind, folded.commits[0].members) == ("voided", ())
+    assert folded.commits[0].quarantined == tuple("vwxyz")
+    assert len(folded.voided) == 5
+    assert np.array_equal(after.coefficients, head.coefficients)
+
+
 def test_agreement_is_a_share_of_sizes_in_integers():
     head = ledger(cohort=9, robust=replace(ROBUST, clip=100.0, norm=100.0))
     found = closed(
@@ -223,7 +245,7 @@ def test_what_two_clients_say_that_cancels_out_is_not_compared():
 
 
 def test_a_client_does_not_agree_with_itself():
-    head, _ = rounds(ledger(cohort=5, max_staleness=2, robust=ROBUST), 1, honest)
+    head, _ = rounds(ledger(cohort=5, max_staleness=2, robust=replace(ROBUST, quarantine=1e6)), 1, honest)
     both = [update(head, "eve", base=base, k=SEEDS, g=[1.0] * 8) for base in (0, 1)]
     head = replace(head, inbox={**head.inbox, 0: {}})
     alone = closed(head, *both)

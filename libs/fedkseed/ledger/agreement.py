@@ -5,14 +5,14 @@ sums with that sign, less the sizes of those with the other one, as a share of b
 weigh little. Nothing depends on the order of the members, nor on the process.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedkseed.ledger.head import Member, Pending
+from fedkseed.ledger.head import Member, Pending, frozen
 from fedkseed.ledger.screen import cut
 from fedkseed.ledger.statistics import PAIR, Bounds, Integers
 from fedkseed.ledger.tally import FULL_WEIGHT, Tally, of_pairs
@@ -44,6 +44,27 @@ def judged(pending: Pending, bounds: Bounds) -> tuple[Member, ...]:
         sums[voice.seeds] += voice.weighted
     by_client = groupby(voices, key=lambda voice: voice.member.client)  # members are sorted
     return tuple(member for _, own in by_client for member in _against_others(list(own), sums))
+
+
+def without(pending: Pending, clients: Container[str], bounds: Bounds) -> Pending:
+    """A round as it would be had these clients sent nothing; exact, as sums are of integers."""
+    gone = [member for member in pending.members if member.client in clients]
+    numerators, importance, counts = (
+        values.copy() for values in (pending.numerators, pending.importance_sums, pending.importance_counts)
+    )
+    for member, tally in zip(gone, of_pairs([pending.pairs[member.client, member.base] for member in gone]), strict=True):
+        bounded, _ = cut(tally, bounds)
+        numerators[tally.seeds] -= member.omega * bounded.sums
+        importance[tally.seeds] -= bounded.importance
+        counts[tally.seeds] -= tally.counts
+    return replace(
+        pending,
+        numerators=frozen(numerators),
+        weight=pending.weight - sum(member.omega for member in gone),
+        importance_sums=frozen(importance),
+        importance_counts=frozen(counts),
+        members=tuple(member for member in pending.members if member.client not in clients),
+    )
 
 
 def _against_others(own: Sequence[_Voice], sums: Integers) -> list[Member]:

@@ -5,7 +5,7 @@ new policy rules from the next version on, and the statistics shown are those of
 longer be a base is forgotten with its receipts, some versions after the last update that could name it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,9 +13,10 @@ import numpy as np
 from fedkseed.codec import encode, pack_integers
 from fedkseed.federation import Policy
 from fedkseed.genesis import Genesis, genesis_digest
+from fedkseed.ledger.agreement import without
 from fedkseed.ledger.commit import Commit, Kind, step
 from fedkseed.ledger.digest import policy_digest, state_digest
-from fedkseed.ledger.head import BaseVersion, Head, frozen, nothing_pending
+from fedkseed.ledger.head import BaseVersion, Head, Member, frozen, nothing_pending
 from fedkseed.ledger.invitation import nonce
 from fedkseed.ledger.robust import learn
 from fedkseed.ledger.robust import opened as robustly
@@ -40,21 +41,26 @@ class Turn:
 
 
 def close_round(head: Head, now: float) -> Turn:
-    """Commit the pending sums of a round with at least one member; void it where they are too large to be exact."""
+    """Commit the pending sums of a round with at least one member; void it where they are too large to be exact.
+
+    What robust folding learns from the round excludes clients from its sums already, unless it only measures.
+    """
+    head = _learnt(head)
+    if head.robust and head.robust.bounds is None:  # nothing was known when it opened: the round only measures
+        return advance(head, np.zeros(head.size, np.int64), head.residue, kind="measured", now=now)
+    head, excluded = _without_excluded(head)
     pending, pool = head.pending, head.genesis.pool
-    if head.robust and head.robust.bounds is None:  # nothing is known yet: the round only measures
-        return advance(_learnt(head), np.zeros(head.size, np.int64), head.residue, kind="measured", now=now)
     made = step(pending, head.coefficients, head.residue, lr=head.round.lr, tick=head.genesis.tick, family=pool.family)
     if made is None:
         told, receipts = void_members(head, "the round was voided: its sums are too large to be exact")
         turn = advance(told, np.zeros(head.size, np.int64), head.residue, kind="voided", now=now)
-        return replace(turn, voided=receipts)
+        return replace(turn, voided=(*excluded, *receipts))
     counted = replace(
-        _learnt(head),
+        head,
         importance_sums=added(head.importance_sums, pending.importance_sums),
         importance_counts=added(head.importance_counts, pending.importance_counts),
     )
-    return advance(counted, made.delta, made.residue, kind="round", now=now)
+    return replace(advance(counted, made.delta, made.residue, kind="round", now=now), voided=excluded)
 
 
 def _learnt(head: Head) -> Head:
@@ -64,6 +70,19 @@ def _learnt(head: Head) -> Head:
         return head
     statistics, members = learn(known, head.pending, policy, head.version + 1)
     return replace(head, robust=statistics, pending=replace(head.pending, members=members))
+
+
+def _without_excluded(head: Head) -> tuple[Head, tuple[Receipt, ...]]:
+    """A head without the members that the very round excludes, and their second receipts."""
+    if not (known := head.robust) or not known.bounds:
+        return head, ()
+    version = head.version + 1
+    clients = {member.client for member in head.pending.members if known.quarantined.get(member.client) == version}
+    if not clients:
+        return head, ()
+    members = tuple(member for member in head.pending.members if member.client in clients)
+    told, receipts = void_members(head, f"excluded by version {version}: its updates disagree with those of others", members)
+    return replace(told, pending=without(head.pending, clients, known.bounds)), receipts
 
 
 def advance(
@@ -152,8 +171,8 @@ def end(head: Head, now: float) -> Turn:
     return Turn(head=announce_again(ended, now, last=True), voided=receipts)
 
 
-def void_members(head: Head, reason: str) -> tuple[Head, tuple[Receipt, ...]]:
-    """Give every member of the open round a second receipt, which is the answer to its update from now on."""
+def void_members(head: Head, reason: str, members: Sequence[Member] | None = None) -> tuple[Head, tuple[Receipt, ...]]:
+    """Give members of the open round, all unless they are named, second receipts: the answers to their updates from now on."""
     receipts = tuple(
         Receipt(
             federation=head.genesis.federation,
@@ -165,7 +184,7 @@ def void_members(head: Head, reason: str) -> tuple[Head, tuple[Receipt, ...]]:
             version=head.version,
             reason=reason,
         )
-        for member in head.pending.members
+        for member in (head.pending.members if members is None else members)
     )
     return replace(head, inbox=filed(head.inbox, receipts)), receipts
 
