@@ -33,7 +33,7 @@ from fedkseed_evaluator.machine import Evaluate, Evaluated
 from fedkseed_simulator.facts import Outcome
 from fedkseed_simulator.run import Embedded
 
-STEPS, BATCH, TOKENS, SIZE, EXAMPLES = 12, 4, 16, 128, 200
+STEPS, BATCH, TOKENS, SIZE, EXAMPLES, LR = 24, 4, 16, 128, 200, 5e-5
 HOSTILE = ("movies-3", "nyt-3", "tweets-3")
 ROBUST = Robust(norm=2.0, allowance=0.0, quarantine=12.0)
 ATTACKS: tuple[Attack, ...] = ("sign-flip", "huge", "scaled", "constant", "nan")
@@ -50,7 +50,7 @@ def federation(rounds: int, robust: bool, attack: Attack | None) -> Federation:
         example,
         objective=replace(example.objective, max_tokens=TOKENS),
         pool=replace(example.pool, size=SIZE),
-        training=replace(example.training, steps=STEPS, batch=BATCH),
+        training=replace(example.training, steps=STEPS, batch=BATCH, lr=LR),
         rounds=settings.Rounds(cohort=12, deadline_seconds=1000.0, total=rounds + robust),
         robust=ROBUST if robust else None,
         evaluation=settings.EvaluationPlan(every=1000, examples=EXAMPLES, batch=50),

@@ -88,12 +88,12 @@ def ledger_bytes(head: Head, commits: tuple[Commit, ...]) -> bytes:
         head.pending.importance_sums,
         head.pending.importance_counts,
         head.pending.scalars,
-        head.pending.votes,
     )
     known = head.robust
     if known:
-        arrays += (known.scalars, known.norms, known.examples, known.votes)
+        arrays += (known.scalars, known.norms, known.examples)
     inbox = sorted((base, sorted(receipts.items())) for base, receipts in head.inbox.items())
     rest = (head.version, head.floor, head.state, head.pending.weight, head.pending.members, head.window, head.states, inbox)
+    rest = (*rest, sorted(head.pending.pairs.items()))
     rest = (*rest, known and (sorted(known.suspicion.items()), sorted(known.quarantined.items()), known.bounds))
     return b"".join(values.astype("<i8").tobytes() for values in arrays) + repr((rest, head.round, commits)).encode()

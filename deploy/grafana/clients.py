@@ -164,6 +164,36 @@ STRAGGLERS = Row(
     ),
 )
 
+QUARANTINE = Row(
+    title="Quarantine",
+    panels=(
+        Panel(
+            title="Quarantined clients",
+            meaning="Excluded by robust folding until an operator lifts it; and clients that have been told so, and train no "
+            "more.",
+            see="operating.md#fedkseedclientquarantined",
+            unit="none",
+            queries=(
+                Query(expr=f"max({AGGREGATORS('fedkseed_quarantined_clients')})", legend="excluded"),
+                Query(expr=f"sum({C('fedkseed_training_quarantined')})", legend="told so"),
+            ),
+            kind="steps",
+            colours={"excluded": BAD, "told so": FAIR},
+            low=0,
+        ),
+        Panel(
+            title="Largest suspicion",
+            meaning="In pairs of an update, of the client that disagrees most with the others. At `robust.quarantine` it is "
+            "excluded, and the next one is shown.",
+            see="robust-folding.md#who-disagrees",
+            unit="short",
+            queries=(Query(expr=f"max({AGGREGATORS('fedkseed_suspicion_pairs')})", legend="pairs"),),
+            kind="steps",
+            low=0,
+        ),
+    ),
+)
+
 COMPUTING = Row(
     title="Training",
     panels=(
@@ -268,6 +298,6 @@ DASHBOARD = Dashboard(
     name="clients",
     title="Clients and stragglers",
     meaning="Who follows, who is behind, what training takes, and what becomes of it.",
-    rows=(STANDING, STRAGGLERS, COMPUTING, EVALUATING),
+    rows=(STANDING, STRAGGLERS, QUARANTINE, COMPUTING, EVALUATING),
     instances=f"{CLIENTS.name}|{EVALUATORS.name}",
 )

@@ -15,6 +15,7 @@ OUTCOMES = {
     "mismatch": "dark-red",
     "uninvited": "light-blue",
     "invalid": BAD,
+    "quarantined": "dark-purple",
     "voided": "gray",
     "duplicate": "dark-gray",
 }

@@ -37,6 +37,7 @@ COLOURS = {
     "light-blue": "#8ab8ff",
     "yellow": "#fade2a",
     "purple": "#b877d9",
+    "dark-purple": "#8f3bb8",
     "gray": "#8e8e8e",
     "dark-gray": "#5a5a5a",
 }

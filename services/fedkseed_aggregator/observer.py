@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from fedkseed import logs
 from fedkseed.ledger.commit import Commit
 from fedkseed.ledger.head import Head
-from fedkseed.ledger.statistics import SUSPICION
+from fedkseed.ledger.statistics import PAIR
 from fedkseed.ledger.watched import Looked, Sight, Transacted
 from fedkseed.messages import Receipt, Round
 from fedkseed.metrics.services import AggregatorMetrics
@@ -248,7 +248,7 @@ class Observer:
         known = head.robust
         self._metrics.standing.robust(
             quarantined=len(known.quarantined) if known else 0,
-            suspicion=max(known.suspicion.values(), default=0) / SUSPICION if known else 0.0,
+            suspicion=max(known.suspicion.values(), default=0) / PAIR if known else 0.0,
         )
         if self._stood != head.version:
             self._stood = head.version

@@ -6,7 +6,7 @@ import click
 
 from fedkseed.ledger.operate import readmit
 from fedkseed.ledger.redis import RedisLedger
-from fedkseed.ledger.statistics import SUSPICION
+from fedkseed.ledger.statistics import PAIR
 from fedkseed_cli.access import on_ledger
 
 
@@ -22,7 +22,7 @@ def list_(store: RedisLedger, as_json: bool) -> None:
     """Show who is quarantined since which version, and who is suspected, in pairs that disagree too much."""
     known = store.head().robust
     excluded = dict(sorted(known.quarantined.items())) if known else {}
-    suspected = {client: value / SUSPICION for client, value in sorted(known.suspicion.items())} if known else {}
+    suspected = {client: value / PAIR for client, value in sorted(known.suspicion.items())} if known else {}
     if as_json:
         click.echo(json.dumps({"quarantined": excluded, "suspected": suspected}))
         return

@@ -18,6 +18,7 @@ from fedkseed.ledger.log import replay, verify
 from fedkseed.ledger.memory import MemoryLedger
 from fedkseed.ledger.redis import RedisLedger
 from fedkseed.ledger.reports import MOST, REPORTED, Report, RoundReport
+from fedkseed.ledger.statistics import PAIR
 from fedkseed.ledger.store import MAX_CLIENTS, LastSeen, LedgerStore
 from tests.ledgers import NAME, K, at_version, evaluation, genesis, ledger, ledger_bytes, policy, update
 
@@ -357,11 +358,12 @@ def test_what_robust_folding_learns_is_kept(opened):
     store = opened(cohort=5, robust=Robust(quarantine=4.0))
     robustly(store)
     kinds = [(commit.kind, commit.quarantined) for commit in store.commits()]
-    assert kinds == [("measured", ()), ("round", ("eve",)), ("round", ())]
+    assert kinds == [("measured", ("eve",)), ("round", ()), ("round", ())]
     first, second, third = store.commits()
-    assert (first.bounds, second.members[0].evidence.agreement) == (None, 4)
+    assert [member.evidence.agreement / PAIR for member in first.members] == [4, 4, 4, 4, -4]
+    assert (first.bounds, second.members[0].evidence.compared) == (None, 4)
     assert third.bounds == second.bounds
-    assert dict(store.head().robust.quarantined) == {"eve": 2}
+    assert dict(store.head().robust.quarantined) == {"eve": 1}
     assert store.clients()["eve"].outcome == "quarantined"
 
 
@@ -387,5 +389,8 @@ def test_the_open_round_of_robust_folding_survives_between_changes(opened):
     store.transact(lambda head, now: fold(head, [update(head, "ann", k=(1, 1, 9), g=(2.0, 1.0, -1.0))], now))
     store.transact(lambda head, now: fold(head, [update(head, "bob", k=(1,), g=(2.0,))], now))
     pending = store.head().pending
-    assert (pending.votes[1], pending.votes[9], int(pending.scalars.sum())) == (2, -1, 4)
-    assert [member.evidence.compared for member in pending.members] == [2, 1]
+    assert int(pending.scalars.sum()) == 4
+    assert [(name, len(k), len(g)) for (name, _), (k, g) in sorted(pending.pairs.items())] == [("ann", 6, 6), ("bob", 2, 2)]
+    store.transact(lambda head, now: close(head, head.version, head.round.attempt, now))
+    assert store.head().pending.pairs == {}
+    assert [member.evidence.compared for member in list(store.commits())[-1].members] == [2, 1]

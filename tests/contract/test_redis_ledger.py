@@ -6,11 +6,12 @@ from hashlib import sha256
 import pytest
 import redis
 
+from fedkseed.federation import Robust
 from fedkseed.ledger.digest import policy_digest
 from fedkseed.ledger.fold import announced, fold, found, score
 from fedkseed.ledger.log import verify
 from fedkseed.ledger.memory import MemoryLedger
-from fedkseed.ledger.redis import LOST_RACES, MAX_PAUSE
+from fedkseed.ledger.redis import LOST_RACES, MAX_PAUSE, RedisLedger
 from fedkseed.ledger.store import LastSeen
 from tests.ledgers import NAME, K, evaluation, genesis, update
 from tests.stores import everything, fill, folding, founded, in_threads, key, log_of_writes, stored
@@ -98,6 +99,30 @@ def test_a_fold_writes_the_open_round_and_receipts_and_nothing_else(server):
         "reports": set(),
         writer: set(),
     }
+
+
+def test_robust_folding_writes_the_pairs_of_a_member_once_and_drops_them_with_the_round(server, raw):
+    store = founded(server.url, cohort=3, robust=Robust())
+    store.transact(folding(update(store.head(), "ann", k=(3, 9), g=(1.0, 2.0))))
+    made = written(server, lambda: store.transact(folding(update(store.head(), "bob", k=(5, 6, 7), g=(1.0, 2.0, 3.0)))))
+    assert parts(made)["pairs"] == {"bob/0"}
+    assert {name: len(value) for name, value in raw.hgetall(key("pairs")).items()} == {b"ann/0": 8, b"bob/0": 12}
+    store.transact(folding(update(store.head(), "cec")))
+    assert not raw.exists(key("pairs"))
+
+
+def test_a_round_that_others_began_is_judged_as_if_one_process_had_seen_all_of_it(server):
+    """The process that had folded the first members is gone."""
+    founded(server.url, cohort=5, robust=Robust(quarantine=3.0))
+    sent = [(name, [sign * g for g in (1.0, -2.0, 0.5, 3.0)]) for name, sign in zip("abcde", (1, 1, -1, 1, 1), strict=True)]
+    for name, g in sent:
+        store = RedisLedger.open(server.url, NAME)
+        store.transact(folding(update(store.head(), name, k=range(4), g=g)))
+    (made,) = store.commits()
+    memory = MemoryLedger(found(genesis(), store.head().policy, store.head().round.opened), lambda: made.closed_at)
+    memory.transact(folding(*(update(memory.head(), name, k=range(4), g=g) for name, g in sent)))
+    assert made.quarantined == next(memory.commits()).quarantined == ("c",)
+    assert made.members == next(memory.commits()).members
 
 
 def test_a_refusal_writes_its_receipt_and_a_duplicate_nothing_of_the_ledger(server):

@@ -5,6 +5,7 @@ import redis
 
 from fedkseed import errors
 from fedkseed.codec import encode
+from fedkseed.federation import Robust
 from fedkseed.ledger.redis import RedisLedger
 from fedkseed.messages import SnapshotRequest
 from fedkseed_local.servers import RedisServer
@@ -131,6 +132,19 @@ def field(name, value):
 
     changed.__name__ = f"{name}={value}"
     return changed
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [tampered("pairs", gone), tampered("pairs", field("ann/2", "xyz")), tampered("pairs", field("ann/2", None))],
+)
+def test_pairs_that_are_not_those_of_the_members_are_refused(server, raw, name, change):
+    store = founded(server.url, robust=Robust())
+    fill(store, 2)
+    store.transact(folding(update(store.head(), "ann")))
+    change(raw, key(name))
+    with pytest.raises(errors.LedgerAltered, match=r"^pairs: "):
+        RedisLedger.open(server.url, NAME)
 
 
 @pytest.mark.parametrize(

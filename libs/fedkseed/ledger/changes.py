@@ -41,6 +41,7 @@ def changes(before: Head | None, after: Head, commits: Sequence[Commit] = ()) ->
         **{name: _vector(name, before, after) for name in VECTORS},
         "robust": _robust(before, after),
         "pending": _pending(before, after),
+        "pairs": _pairs(before, after),
         "evaluations": _evaluations(before, after),
         **{f"inbox:{base}": _inbox(before, after, base) for base in after.inbox},
     }
@@ -98,6 +99,20 @@ def _pending(before: Head | None, after: Head) -> list[Command]:
     if new.weight != old.weight:
         fields += ["weight", new.weight]
     return commands + ([("HSET", name, *fields)] if fields else [])
+
+
+def _pairs(before: Head | None, after: Head) -> list[Command]:
+    """The pairs of members that came, where folding is robust; another round begins from nothing."""
+    name, new = key(after.genesis.federation, "pairs"), after.pending.pairs
+    old = before.pending.pairs if before else {}
+    if old == new:
+        return []
+    ended = not old.keys() <= new.keys()
+    fields: list[str | bytes] = []
+    for (client, base), (k, g) in new.items():
+        if ended or (client, base) not in old:
+            fields += [f"{client}/{base}", k + g]
+    return ([("DEL", name)] if ended else []) + ([("HSET", name, *fields)] if fields else [])
 
 
 def _evaluations(before: Head | None, after: Head) -> list[Command]:

@@ -14,14 +14,13 @@ from dataclasses import dataclass, field
 
 from fedkseed.ledger.head import BaseVersion, Head
 from fedkseed.ledger.invitation import invited, nonce
-from fedkseed.ledger.screen import screen
+from fedkseed.ledger.screen import cut, length
 from fedkseed.ledger.staleness import ONE
 from fedkseed.ledger.statistics import Evidence
-from fedkseed.ledger.tally import MAX_GRADIENT, Tally, made_of_pairs, tallies
+from fedkseed.ledger.tally import FULL_WEIGHT, MAX_GRADIENT, Tally, made_of_pairs, tallies
 from fedkseed.messages import STATE_BYTES, Outcome, Receipt, Update
 
 MAX_EXAMPLES = 4096  # more do not weigh more
-FULL_WEIGHT = 256  # of one example at no staleness
 MAX_CONTRIBUTION = 1 << 58  # of one update to one seed
 
 
@@ -110,9 +109,9 @@ def _weigh(head: Head, update: Update, base: BaseVersion, tally: Tally) -> Fold 
     staleness = head.version - update.base
     discount, examples, evidence = head.discounts[staleness], min(update.n, MAX_EXAMPLES), None
     if head.robust:
-        screened = screen(head.robust, tally, examples)
-        tally, evidence = screened.tally, screened.evidence
-        examples = min(examples, head.robust.bounds.examples) if head.robust.bounds else examples
+        evidence = Evidence(norm=length(tally.sums), examples=examples)
+        if bounds := head.robust.bounds:
+            tally, examples = cut(tally, bounds)[0], min(examples, bounds.examples)
     omega = max(1, round(FULL_WEIGHT * (discount / ONE) * examples))
     if tally.largest * omega >= MAX_CONTRIBUTION:
         return Refusal(outcome="invalid", reason="the contribution to one seed is 2^58 or more")

@@ -72,7 +72,7 @@ def found(genesis_bytes: bytes, policy: Policy, now: float) -> Head:
         importance_sums=zeros,
         importance_counts=zeros,
         pending=nothing_pending(genesis.pool.size),
-        robust=robustly(None, policy.robust, genesis.pool.size),
+        robust=robustly(None, policy.robust),
         window={0: remembered(state, opened)},
         inbox={0: {}},
         states={0: state},
@@ -115,7 +115,7 @@ class _Batch:
         """Continue from a head."""
         self.head = head
         self._sums = _Sums(head.pending)
-        self._members = list(head.pending.members)
+        self._members, self._pairs = list(head.pending.members), dict(head.pending.pairs)
         self._decided: dict[tuple[str, str, int], Receipt] = {}  # final receipts since the head
 
     def receive(self, update: Update, tally: Tally) -> Receipt:
@@ -150,6 +150,8 @@ class _Batch:
             evidence=counted.evidence,
         )
         self._members.append(member)
+        if counted.evidence:
+            self._pairs[update.client, update.base] = (update.k, update.g)
         receipt = self._receipt(update, counted.outcome, counted.omega, "")
         self._decided[update.federation, update.client, update.base] = receipt
         if self.head.state == "open" and len(self._members) >= self.head.policy.rounds.cohort:
@@ -179,15 +181,14 @@ class _Batch:
         if not self._decided:
             return
         numerators, importance_sums, importance_counts = self._sums.vectors()
-        scalars, votes = self._sums.learnt
         pending = Pending(
             numerators=frozen(numerators),
             weight=sum(member.omega for member in self._members),
             importance_sums=frozen(importance_sums),
             importance_counts=frozen(importance_counts),
             members=tuple(sorted(self._members, key=attrgetter(*Member.__slots__))),  # by tuples, which are quick to compare
-            scalars=frozen(scalars),
-            votes=frozen(votes),
+            scalars=frozen(self._sums.scalars),
+            pairs=self._pairs,
         )
         inbox = filed(self.head.inbox, tuple(self._decided.values()))
         self._start(replace(self.head, revision=self.head.revision + 1, pending=pending, inbox=inbox))
@@ -202,7 +203,7 @@ class _Sums:
     def __init__(self, pending: Pending) -> None:
         self._numerators, self._importance_sums = pending.numerators.copy(), pending.importance_sums.copy()
         self._importance_counts = pending.importance_counts.copy()
-        self.learnt = pending.scalars, pending.votes
+        self.scalars = pending.scalars  # as they came, for robust folding
         self._apart: list[Fold] = []
         self._bound = self._largest()
 
@@ -229,19 +230,10 @@ class _Sums:
             np.add.at(self._numerators, seeds, weighted)
             np.add.at(self._importance_sums, seeds, np.concatenate([tally.importance for tally in tallies]))
             np.add.at(self._importance_counts, seeds, np.concatenate([tally.counts for tally in tallies]))
-            self._learn([counted.tally for counted in self._apart if counted.evidence])
+            if pairs := [counted.tally.pairs for counted in self._apart if counted.evidence]:
+                self.scalars = self.scalars + histogram(np.abs(np.concatenate(pairs)))
             self._apart, self._bound = [], self._largest()
         return self._numerators, self._importance_sums, self._importance_counts
-
-    def _learn(self, tallies: Sequence[Tally]) -> None:
-        """Add what robust folding learns from updates: their scalars as they came, and their signs."""
-        if tallies:
-            scalars, votes = self.learnt
-            scalars = scalars + histogram(np.abs(np.concatenate([tally.pairs for tally in tallies])))
-            votes = votes.copy()
-            signs = np.sign(np.concatenate([tally.sums for tally in tallies]))
-            np.add.at(votes, np.concatenate([tally.seeds for tally in tallies]), signs)
-            self.learnt = scalars, votes
 
     def _largest(self) -> int:
         return int(max(np.abs(self._numerators).max(), self._importance_sums.max()))

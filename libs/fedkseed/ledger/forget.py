@@ -11,7 +11,7 @@ pairs of each member from the archive:
 
 So forgetting composes: with rollbacks, voided rounds, other clients, and what a forgotten client sends afterwards. A replay
 of what is forgotten so far must give the ledger as it stands, or the archive is refused. Forgetting removes a contribution from
-the sums; it does not undo the client's influence on what others measured, nor on medians, votes and suspicion.
+the sums; it does not undo the client's influence on what others measured, nor on medians and suspicion.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -16,6 +16,7 @@ from fedkseed.ledger.statistics import BUCKETS, Evidence, Integers, Statistics
 from fedkseed.messages import Receipt, Round
 
 State = Literal["open", "paused", "closed"]
+Pairs = tuple[bytes, bytes]  # of an update: seed indices (u16) and scalars (f16), as they came
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -39,7 +40,7 @@ class Pending:
     importance_counts: Integers  # int64[K]: pairs
     members: tuple[Member, ...]  # sorted
     scalars: Integers  # int64[BUCKETS]: |g| of all pairs as they came; zeros unless folding is robust
-    votes: Integers  # int64[K]: members whose sum was positive less those whose was negative; the same
+    pairs: Mapping[tuple[str, int], Pairs]  # of each member, by client and base; the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,5 +101,5 @@ def nothing_pending(size: int) -> Pending:
     zeros = frozen(np.zeros(size, np.int64))
     scalars = frozen(np.zeros(BUCKETS, np.int64))
     return Pending(
-        numerators=zeros, weight=0, importance_sums=zeros, importance_counts=zeros, members=(), scalars=scalars, votes=zeros
+        numerators=zeros, weight=0, importance_sums=zeros, importance_counts=zeros, members=(), scalars=scalars, pairs={}
     )

@@ -6,7 +6,7 @@ those of its members. Parts that are not newer than a head that is known are tak
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any, TypeVar, get_args
 
@@ -17,7 +17,7 @@ from fedkseed.errors import LedgerAltered
 from fedkseed.genesis import Genesis, genesis_digest
 from fedkseed.ledger import records
 from fedkseed.ledger.digest import state_digest
-from fedkseed.ledger.head import Head, Pending, State, frozen, nothing_pending
+from fedkseed.ledger.head import Head, Pairs, Pending, State, frozen, nothing_pending
 from fedkseed.ledger.records import SUMS, VECTORS, Command, Fields, key, legible, paired
 from fedkseed.ledger.rounds import SCORABLE
 from fedkseed.ledger.staleness import table
@@ -86,6 +86,8 @@ def read(stored: Stored, known: Head | None, receipt: Callable[[bytes], Receipt]
     members = head.pending.members
     if head.pending.weight != sum(member.omega for member in members) or int(stored.fields[b"members"]) != len(members):
         raise LedgerAltered("pending: number and weight of the members are not what they were")
+    if {(member.client, member.base) for member in members if member.evidence} != head.pending.pairs.keys():
+        raise LedgerAltered("pairs: they are not those of the members of the open round")
     return head
 
 
@@ -96,6 +98,8 @@ def _assemble(stored: Stored, known: Head | None, receipt: Callable[[bytes], Rec
     policy = known.policy if known and "policy" not in parts else _parse(parts, "policy", records.policy)
     window = {int(field[5:]): records.base(data) for field, data in fields.items() if field.startswith(b"base:")}
     pending = known.pending if known else nothing_pending(size)
+    pending = _parse(parts, "pending", lambda reply: _sums(paired(reply), size)) if "pending" in parts else pending
+    pairs = _parse(parts, "pairs", lambda reply: _pairs(paired(reply))) if "pairs" in parts else known and known.pending.pairs
     learnt = known.robust if known else None
     evaluations: Mapping[int, Mapping[str, float]] = known.evaluations if known else {}
     importance = _vectors("importance", parts, known, size)
@@ -113,8 +117,8 @@ def _assemble(stored: Stored, known: Head | None, receipt: Callable[[bytes], Rec
         residue=_vectors("residue", parts, known, size)[0],
         importance_sums=importance[0],
         importance_counts=importance[1],
-        robust=_parse(parts, "robust", lambda reply: _statistics(reply, size)) if "robust" in parts else learnt,
-        pending=_parse(parts, "pending", lambda reply: _sums(paired(reply), size)) if "pending" in parts else pending,
+        robust=_parse(parts, "robust", _statistics) if "robust" in parts else learnt,
+        pending=replace(pending, pairs=pairs or {}),
         window={base: window[base] for base in sorted(window)},
         inbox={base: _receipts(base, parts, known, receipt) for base in sorted(window)},
         states=_states(stored, known, size),
@@ -136,7 +140,7 @@ def _vectors(part: str, parts: Mapping[str, Any], known: Head | None, size: int)
 
 
 def _sums(fields: Fields, size: int) -> Pending:
-    """The open round's sums; what is not there is zero."""
+    """The open round's sums, without the pairs of its members; what is not there is zero."""
     packed = {field: fields.get(field.encode()) for field in SUMS}
     lengths = dict.fromkeys(SUMS, size) | {"scalars": BUCKETS}
     sums = {
@@ -155,13 +159,19 @@ def _sums(fields: Fields, size: int) -> Pending:
         importance_counts=sums["counts"],
         members=tuple(sorted(members, key=attrgetter("client", "base"))),
         scalars=sums["scalars"],
-        votes=sums["votes"],
+        pairs={},
     )
 
 
-def _statistics(reply: list[bytes], size: int) -> Statistics | None:
+def _pairs(fields: Fields) -> dict[tuple[str, int], Pairs]:
+    """The pairs of the members, by client and base."""
+    named = ((*field.decode().rpartition("/"), value) for field, value in fields.items())
+    return {(client, int(base)): records.pairs(value) for client, _, base, value in named}
+
+
+def _statistics(reply: list[bytes]) -> Statistics | None:
     """What robust folding knows; nothing is stored where folding is not robust."""
-    return records.statistics(paired(reply), size) if reply else None
+    return records.statistics(paired(reply)) if reply else None
 
 
 def _receipts(

@@ -19,7 +19,7 @@ from fedkseed.codec import decode, pack_integers, unpack_integers
 from fedkseed.errors import DecodeError, LedgerAltered
 from fedkseed.federation import Policy, Robust, Rounds, Target, Training
 from fedkseed.ledger.commit import Commit
-from fedkseed.ledger.head import BaseVersion, Head, Member, Pending, frozen
+from fedkseed.ledger.head import BaseVersion, Head, Member, Pairs, Pending, frozen
 from fedkseed.ledger.reports import Report, RoundReport
 from fedkseed.ledger.statistics import BUCKETS, Bounds, Evidence, Integers, Statistics
 from fedkseed.ledger.store import LastSeen
@@ -39,11 +39,10 @@ SUMS: Mapping[str, Callable[[Pending], Integers]] = {  # fields of `pending`, ea
     "numerators": lambda pending: pending.numerators,
     "importance": lambda pending: pending.importance_sums,
     "counts": lambda pending: pending.importance_counts,
-    "votes": lambda pending: pending.votes,
     "scalars": lambda pending: pending.scalars,  # int64[BUCKETS]
 }
 
-LEARNT = {"scalars": BUCKETS, "norms": BUCKETS, "examples": BUCKETS, "votes": 0}  # fields of `robust`: length, 0 for K
+LEARNT = ("scalars", "norms", "examples")  # fields of `robust`, each int64[BUCKETS]
 
 
 def key(federation: str, name: str) -> str:
@@ -262,6 +261,17 @@ def member(client: str, base: int, omega: int, staleness: int, *evidence: int) -
     return Member(client=client, base=base, omega=omega, staleness=staleness, evidence=known)
 
 
+def pairs(data: bytes) -> Pairs:
+    """Read the pairs of a member: as many seed indices as scalars, two bytes each.
+
+    Raises:
+        ValueError: there is another number of bytes.
+    """
+    if len(data) % 4:
+        raise ValueError(f"{len(data)} bytes are not pairs")
+    return data[: len(data) // 2], data[len(data) // 2 :]
+
+
 def bounds(values: Sequence[int] | None) -> Bounds | None:
     """Read bounds as they were written, one after the other.
 
@@ -285,13 +295,13 @@ def statistics_fields(statistics: Statistics) -> tuple[str | bytes, ...]:
     return tuple(part for pair in fields.items() for part in pair)
 
 
-def statistics(fields: Fields, size: int) -> Statistics:
+def statistics(fields: Fields) -> Statistics:
     """Read what robust folding knows.
 
     Raises:
         KeyError, ValueError, TypeError, DecodeError: it is something else.
     """
-    counted = {name: frozen(unpack_integers(fields[name.encode()], long or size)) for name, long in LEARNT.items()}
+    counted = {name: frozen(unpack_integers(fields[name.encode()], BUCKETS)) for name in LEARNT}
     return Statistics(
         **counted,
         suspicion=json.loads(fields[b"suspicion"]),

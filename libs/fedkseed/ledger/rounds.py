@@ -58,9 +58,12 @@ def close_round(head: Head, now: float) -> Turn:
 
 
 def _learnt(head: Head) -> Head:
-    """A head that knows what its open round teaches robust folding."""
+    """A head that knows what its open round teaches robust folding, and how far its members agree."""
     known, policy = head.robust, head.policy.robust
-    return replace(head, robust=learn(known, head.pending, policy, head.version + 1)) if known and policy else head
+    if not (known and policy):
+        return head
+    statistics, members = learn(known, head.pending, policy, head.version + 1)
+    return replace(head, robust=statistics, pending=replace(head.pending, members=members))
 
 
 def advance(
@@ -118,7 +121,7 @@ def advance(
         coefficients=coefficients,
         residue=frozen(residue),
         pending=nothing_pending(head.size),
-        robust=robustly(head.robust, head.policy.robust, head.size),
+        robust=robustly(head.robust, head.policy.robust),
         window={base: kept for base, kept in head.window.items() if base >= oldest} | {version: remembered(state, opened)},
         inbox={base: kept for base, kept in head.inbox.items() if base >= oldest} | {version: {}},
         states={scored: kept for scored, kept in head.states.items() if scored > version - SCORABLE} | {version: state},

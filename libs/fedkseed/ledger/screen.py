@@ -1,45 +1,14 @@
-"""What robust folding lets an update count for: its scalars, its norm and its weight within the bounds of the open round.
+"""What robust folding lets an update count for: its scalars and its norm within the bounds of the open round.
 
-Bounds and votes were fixed when the round opened, so that what an update adds depends on nothing that came after.
+Bounds were fixed when the round opened, so that what an update adds depends on nothing that came after.
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
-from fedkseed.ledger.statistics import Bounds, Evidence, Integers, Statistics
+from fedkseed.ledger.statistics import Bounds, Integers
 from fedkseed.ledger.tally import IMPORTANCE_CLIP, Tally
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Screened:
-    """An update within bounds."""
-
-    tally: Tally
-    evidence: Evidence
-
-
-def screen(statistics: Statistics, tally: Tally, examples: int) -> Screened:
-    """Cut an update down to the bounds, and compare its signs with the votes.
-
-    A round without bounds only measures: there nothing is cut. What was cut counts as disagreeing: the pairs of a scalar
-    beyond the bound, and all pairs of an update whose norm is still too large once its scalars are cut.
-    """
-    votes = np.repeat(np.sign(statistics.votes[tally.seeds]), tally.counts)
-    signs, norm = np.sign(tally.pairs) * votes, length(tally.sums)
-    beyond = np.zeros(len(signs), np.bool_)
-    if statistics.bounds:
-        beyond = np.abs(tally.pairs) > statistics.bounds.scalar
-        tally, shrunk = cut(tally, statistics.bounds)
-        beyond |= shrunk
-    evidence = Evidence(
-        norm=norm,
-        examples=examples,
-        agreement=int(np.where(beyond, -1, signs).sum()),
-        compared=int(np.count_nonzero(beyond | (signs != 0))),
-    )
-    return Screened(tally=tally, evidence=evidence)
 
 
 def cut(tally: Tally, bounds: Bounds) -> tuple[Tally, bool]:

@@ -1,4 +1,4 @@
-"""What robust folding knows of earlier updates, in integers: running medians, votes on signs, and who is under suspicion.
+"""What robust folding knows of earlier updates, in integers: running medians, and who is under suspicion.
 
 Medians come from histograms with buckets that are a thirty-second wide, so that they are exact functions of the counts,
 whatever the order of what was counted. Nothing here decides.
@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 Integers = NDArray[np.int64]
 
 MEMORY = 256  # updates that medians remember at the most; then the older ones count half
-MAX_VOTES = 8  # of one seed: what has been agreed upon for long changes as fast as what is new
-SUSPICION = 256  # is one pair
+PAIR = 65536  # of agreement, or of suspicion, is one pair
 _STEPS = 32  # buckets between a power of two and the next
 BUCKETS = _STEPS * (53 - 4)  # values are below 2^53
 
@@ -34,8 +33,8 @@ class Evidence:
 
     norm: int  # as it came, in 1/65536
     examples: int  # as it came
-    agreement: int  # pairs whose sign is that of the votes, less those that have the other one or were cut
-    compared: int  # pairs that could be compared, or were cut
+    agreement: int = 0  # pairs that agree with the other clients, less those that do not or were cut; in 1/65536 pair
+    compared: int = 0  # pairs that could be compared, or were cut; both are known when the round closes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,18 +44,15 @@ class Statistics:
     scalars: Integers  # int64[BUCKETS]: how many |g| were in each bucket
     norms: Integers  # the same of norms
     examples: Integers  # the same of examples
-    votes: Integers  # int64[K]: members whose scalar was positive less those whose was negative, at most MAX_VOTES
-    suspicion: Mapping[str, int]  # by client, above zero, in 1/256 pair
+    suspicion: Mapping[str, int]  # by client, above zero, in 1/65536 pair
     quarantined: Mapping[str, int]  # by client: the version that excluded it first
     bounds: Bounds | None = None  # of the open round; without them it only measures
 
 
-def nothing_learnt(size: int) -> Statistics:
-    """What is known before the first round, for K directions."""
+def nothing_learnt() -> Statistics:
+    """What is known before the first round."""
     empty = histogram(np.zeros(0, np.int64))
-    votes = np.zeros(size, np.int64)
-    votes.setflags(write=False)
-    return Statistics(scalars=empty, norms=empty, examples=empty, votes=votes, suspicion={}, quarantined={})
+    return Statistics(scalars=empty, norms=empty, examples=empty, suspicion={}, quarantined={})
 
 
 def buckets(values: Integers) -> Integers:

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from fedkseed.ledger.head import Pairs
 from fedkseed.ledger.statistics import Integers
 from fedkseed.messages import Update
 from fedkseed.pool.importance import CLIP
@@ -14,6 +15,7 @@ from fedkseed.pool.importance import CLIP
 MAX_GRADIENT = 32768.0
 FIXED_POINT = 65536.0
 IMPORTANCE_CLIP = round(CLIP * FIXED_POINT)
+FULL_WEIGHT = 256  # of one example at no staleness
 TOGETHER = 64  # updates tallied at once; many more bring little, and the largest would take much memory
 
 
@@ -43,16 +45,20 @@ def made_of_pairs(update: Update) -> bool:
 
 def tallies(updates: Sequence[Update]) -> Iterator[Tally]:
     """Sum the pairs of updates per seed, many updates at once; one that is not made of pairs has none."""
-    for first in range(0, len(updates), TOGETHER):
-        yield from _tallies(updates[first : first + TOGETHER])
+    return of_pairs([(update.k, update.g) if made_of_pairs(update) else (b"", b"") for update in updates])
 
 
-def _tallies(updates: Sequence[Update]) -> Iterator[Tally]:
-    paired = [update if made_of_pairs(update) else replace(update, k=b"", g=b"") for update in updates]
-    seeds = np.frombuffer(b"".join(update.k for update in paired), "<u2")
-    gradients = np.frombuffer(b"".join(update.g for update in paired), "<f2").astype(np.float64)
-    owners = np.arange(len(paired), dtype=np.min_scalar_type(len(paired)))
-    owner = np.repeat(owners, [len(update.k) // 2 for update in paired])
+def of_pairs(pairs: Sequence[Pairs]) -> Iterator[Tally]:
+    """Sum pairs per seed, those of many updates at once."""
+    for first in range(0, len(pairs), TOGETHER):
+        yield from _tallies(pairs[first : first + TOGETHER])
+
+
+def _tallies(pairs_of: Sequence[Pairs]) -> Iterator[Tally]:
+    seeds = np.frombuffer(b"".join(k for k, _ in pairs_of), "<u2")
+    gradients = np.frombuffer(b"".join(g for _, g in pairs_of), "<f2").astype(np.float64)
+    owners = np.arange(len(pairs_of), dtype=np.min_scalar_type(len(pairs_of)))
+    owner = np.repeat(owners, [len(k) // 2 for k, _ in pairs_of])
     order = np.argsort(seeds, kind="stable")  # linear, as integers have 16 bits: by seed, then by update
     order = order[np.argsort(owner[order], kind="stable")]
     seeds, gradients, owner = seeds[order], gradients[order], owner[order]
