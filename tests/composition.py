@@ -1,7 +1,7 @@
 """What Compose does with docker-compose.yml, done with processes: order, health, restarts, one-shots, the end.
 
-Our own services are what `tests.containers` makes of the file. RabbitMQ, Redis and Prometheus are this machine's packages,
-with the configuration of the file, on ports of their own. Grafana is not started.
+Our own services are what `tests.containers` makes of the file. RabbitMQ, Redis, its exporter and Prometheus are packages of
+this machine, with the configuration of the file, on ports of their own. Grafana is not started.
 """
 
 import subprocess
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from fedkseed_local.program import Program
+from fedkseed_local.program import Program, find
 from fedkseed_local.servers import LOOPBACK, RabbitServer
 from tests.composed import Service
 from tests.containers import SYSTEM, Container, Streets
@@ -52,6 +52,14 @@ class Store(Container):
         return Program([*self.words, "--bind", LOOPBACK, "--port", port], self.log, self.environment)
 
 
+class Exporter(Container):
+    """The exporter of Redis; it ends by the signal, and holds nothing."""
+
+    def made(self) -> Program:
+        self.environment |= {"PATH": SYSTEM}
+        return Program([find("prometheus-redis-exporter")], self.log, self.environment)
+
+
 class Watcher(Container):
     """Prometheus, with the configuration and rules of the file; addresses stand in it where names are."""
 
@@ -73,7 +81,12 @@ class Watcher(Container):
         path.write_text(yaml.safe_dump(configuration), encoding="utf-8")
 
 
-KINDS: Mapping[str, type[Container]] = {"rabbitmq": Broker, "redis": Store, "prometheus": Watcher}
+KINDS: Mapping[str, type[Container]] = {
+    "rabbitmq": Broker,
+    "redis": Store,
+    "redis-exporter": Exporter,
+    "prometheus": Watcher,
+}
 
 
 class Composition:

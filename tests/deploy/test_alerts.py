@@ -71,7 +71,6 @@ def test_no_page_is_about_an_alert_that_is_not_there():
 
 
 def test_the_jobs_that_rules_and_dashboards_name_are_scraped():
-    """The exporter of Redis is the only one that a deployment may do without."""
     settings = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8"))
     scraped = {job["job_name"] for job in settings["scrape_configs"]}
-    assert {"fedkseed-aggregator", "fedkseed-evaluator", "redis"} <= jobs() <= scraped | {"redis"}
+    assert {"fedkseed-aggregator", "fedkseed-evaluator", "redis"} <= jobs() <= scraped

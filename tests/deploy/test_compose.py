@@ -68,11 +68,12 @@ def test_who_meets_whom():
     def on(network: str) -> set[str]:
         return {name for name, service in services().items() if network in service["networks"]}
 
-    assert on("ledger") == {"redis", "aggregator", "init", "operator", "export"}
+    assert on("ledger") == {"redis", "redis-exporter", "aggregator", "init", "operator", "export"}
+    assert on("metrics") == {"redis-exporter", "prometheus"}
     assert on("broker") == {"rabbitmq", "aggregator", "evaluator", "prometheus", "operator", *CLIENTS}
     assert all(tuple(services()[name]["networks"]) == ("broker",) for name in (*CLIENTS, "evaluator"))
     networks = compose()["networks"]
-    assert {name for name, network in networks.items() if network.get("internal")} == {"broker", "ledger"}
+    assert {name for name, network in networks.items() if network.get("internal")} == {"broker", "ledger", "metrics"}
 
 
 @each

@@ -5,6 +5,7 @@ model is the one of the example; what `make test` has prepared in `.cache` is in
 """
 
 import json
+import signal
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
@@ -26,8 +27,16 @@ VERSIONS = 3
 PREPARED = ("downloads", "smollm2-135m", "shakespeare.txt", "sentiment", "support.safetensors")
 SERVING = ("aggregator-1", "aggregator-2", "client-1", "client-2", "client-3", "evaluator")
 UNTIL_THE_END = ("client-1", "client-2", "client-3", "evaluator")  # of training
-SERVERS = ("prometheus", "rabbitmq", "redis")
-JOBS = {"fedkseed-aggregator": 2, "fedkseed-client": 3, "fedkseed-evaluator": 1, "rabbitmq": 1, "rabbitmq-queues": 1}
+SERVERS = ("prometheus", "rabbitmq", "redis-exporter", "redis")
+JOBS = {
+    "fedkseed-aggregator": 2,
+    "fedkseed-client": 3,
+    "fedkseed-evaluator": 1,
+    "redis": 1,
+    "rabbitmq": 1,
+    "rabbitmq-queues": 1,
+}
+ENDED_BY = {"redis-exporter": -signal.SIGTERM}  # it waits for nothing
 KILLED = ("aggregator-2", "evaluator")  # when the first version is there
 
 
@@ -50,6 +59,7 @@ class Seen:
     checks: dict[str, CompletedProcess[str]]  # at the same time
     up: dict[str, list[float]]  # by job, at the same time
     version: float  # that Prometheus knows
+    redis_up: float  # whether its exporter reaches it
     status: CompletedProcess[str]
     closed: CompletedProcess[str]
     exported: CompletedProcess[str]
@@ -87,6 +97,7 @@ def seen(tmp_path_factory) -> Iterator[Seen]:
             "checks": checks,
             "up": {job: [number for one in prometheus.now(f'up{{job="{job}"}}') for number in one.numbers] for job in JOBS},
             "version": prometheus.now("max(fedkseed_version)")[0].numbers[0],
+            "redis_up": prometheus.now("redis_up")[0].numbers[0],
             "status": composition.run("operator", "status", "--json"),
             "closed": composition.run("operator", "close"),
         }
@@ -160,6 +171,7 @@ def test_every_health_check_passes_as_it_is_written(seen, name):
 def test_prometheus_reaches_every_service_and_knows_the_version(seen):
     assert seen.up == {job: [1.0] * targets for job, targets in JOBS.items()}
     assert seen.version >= VERSIONS
+    assert seen.redis_up == 1
 
 
 def test_an_operator_sees_the_federation(seen):
@@ -180,7 +192,7 @@ def test_who_is_killed_comes_back_and_nobody_else_ends(seen):
 def test_everybody_ends_in_order(seen):
     """One-shots, then clients and evaluator when training is over, then who is asked to; nobody of them is started again."""
     assert (seen.closed.returncode, seen.closed.stderr) == (0, "")
-    assert seen.codes == dict.fromkeys(seen.codes, 0)
+    assert seen.codes == dict.fromkeys(seen.codes, 0) | ENDED_BY
     assert seen.codes.keys() == seen.containers.keys()
 
 
