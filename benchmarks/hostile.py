@@ -33,9 +33,9 @@ from fedkseed_evaluator.machine import Evaluate, Evaluated
 from fedkseed_simulator.facts import Outcome
 from fedkseed_simulator.run import Embedded
 
-STEPS, BATCH, TOKENS, SIZE, EXAMPLES, LR = 24, 4, 16, 128, 200, 5e-5
+STEPS, BATCH, TOKENS, SIZE, EXAMPLES, LR = 24, 4, 16, 128, 120, 5e-5
 HOSTILE = ("movies-3", "nyt-3", "tweets-3")
-ROBUST = Robust(allowance=0.1, quarantine=5.0)  # a fifth of the pairs of an update
+ROBUST = Robust(quarantine=STEPS / 2)  # pairs: honest clients have reached 0.47 of their steps
 ATTACKS: tuple[Attack, ...] = ("sign-flip", "huge", "scaled", "constant", "nan")
 FACTORS = {"constant": 100.0, "scaled": 10.0}
 BLIND: tuple[Attack, ...] = ("huge", "nan", "constant")  # attacks that need no measurement
