@@ -1,7 +1,8 @@
 """A ledger that waits: while its store is away the aggregator holds what it has and takes no more.
 
 The thread that decides stands still, the broker's own thread keeps the connection alive, and its prefetch limit is the
-back-pressure: nothing is acknowledged, nothing is requeued, nothing is lost.
+back-pressure: nothing is acknowledged, nothing is requeued, nothing is lost. A store that was away may come back with
+another ledger, restored from a backup, so it is examined before anything more is asked of it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -35,10 +36,18 @@ class PatientLedger:
         store: the ledger.
         stopping: set when nobody waits any more; the unreachable store is then an error like any other.
         observe: told whenever it does not answer.
+        examine: given the store when it may have come back; what it raises ends the call.
     """
 
-    def __init__(self, store: LedgerStore, stopping: Event, observe: Callable[[Unanswered], None] = lambda _: None) -> None:
-        self._store, self._stopping, self._observe = store, stopping, observe
+    def __init__(
+        self,
+        store: LedgerStore,
+        stopping: Event,
+        observe: Callable[[Unanswered], None] = lambda _: None,
+        examine: Callable[[LedgerStore], None] = lambda _: None,
+    ) -> None:
+        self._store, self._stopping, self._observe, self._examine = store, stopping, observe, examine
+        self._away = False
 
     def head(self) -> Head:
         """See LedgerStore."""
@@ -68,8 +77,12 @@ class PatientLedger:
         seconds = FIRST_SECONDS
         while True:
             try:
+                if self._away:
+                    self._examine(self._store)
+                    self._away = False
                 return ask()
             except LedgerUnreachable as error:
+                self._away = True
                 self._observe(Unanswered(reason=str(error), again_seconds=seconds))
                 if self._stopping.wait(seconds):
                     raise

@@ -1,8 +1,8 @@
-"""The witness: an aggregator that starts compares the ledger with the last announcement that the broker remembers.
+"""The witness: who starts, or finds Redis again, compares the ledger with the last announcement that the broker remembers.
 
 A Redis that was restored from a backup, or whose file was cut off, does not know what it has lost; the broker, which is
-outside, knows how far the federation had come. All this is before the first delivery: a ledger that is refused has given
-nothing away, and no letter counts as delivered in vain.
+outside, knows how far the federation had come. At the start all this is before the first delivery: a ledger that is refused
+has given nothing away, and no letter counts as delivered in vain.
 
 The broker is asked first, and the ledger after that. What is announced was in the ledger before, so a head that was read
 later is never older than the announcement, whatever other aggregators do meanwhile.

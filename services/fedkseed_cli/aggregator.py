@@ -8,6 +8,7 @@ import click
 from fedkseed import settings
 from fedkseed.errors import BrokerError
 from fedkseed.ledger.redis import RedisLedger
+from fedkseed.ledger.store import LedgerStore
 from fedkseed.ledger.watched import WatchedLedger
 from fedkseed.metrics.services import AggregatorMetrics
 from fedkseed.reactor import Reactor
@@ -48,7 +49,16 @@ def aggregator() -> None:
         log=lambda after: ledger.commits(after),  # noqa: PLW0108 - made below
     )
     frame.health.needs(observer.missing)
-    ledger = PatientLedger(RedisLedger(str(chosen.redis_url), name, tls=chosen.tls), process.stopping, observer.unanswered)
+
+    def examine(found: LedgerStore) -> None:
+        try:
+            witness.question(found, frame.broker, name, process.stopping.wait)
+        except BrokerError:
+            if not process.stopping.is_set():
+                raise
+
+    redis = RedisLedger(str(chosen.redis_url), name, tls=chosen.tls, renew=False)
+    ledger = PatientLedger(redis, process.stopping, observer.unanswered, examine)
     store = WatchedLedger(ledger, observer.ledger)
     edge = shell.Shell(
         store=store,
@@ -62,11 +72,7 @@ def aggregator() -> None:
         return Ticked()
 
     def run() -> None:
-        try:
-            witness.question(store, frame.broker, name, process.stopping.wait)
-        except BrokerError:
-            if not process.stopping.is_set():
-                raise
+        examine(store)
         if not process.stopping.is_set():
             kept = archive(name) if chosen.archive else NOTHING
             process.run(reactor.feed, Started(), shared(name) | kept, shell.queues(name))

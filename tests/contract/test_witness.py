@@ -1,6 +1,8 @@
 """A ledger that was set back, as a whole process finds it: real RabbitMQ, real Redis, a real aggregator."""
 
+import os
 import shutil
+import signal
 
 import pytest
 
@@ -14,16 +16,23 @@ from tests.stores import fill, founded, stored
 
 
 @pytest.fixture
-def aggregator(tmp_path, rabbit, vhost, redis_server):
-    """A process that is not running yet."""
+def aggregators(tmp_path, rabbit, vhost, redis_server):
+    """Two processes that are not running yet."""
     environment = {
         "FEDKSEED_FEDERATION": NAME,
         "FEDKSEED_AMQP_URL": rabbit.url(vhost),
         "FEDKSEED_REDIS_URL": redis_server.url,
     }
-    program = service(["aggregator"], tmp_path / "aggregator.log", environment)
-    yield program
-    program.kill()
+    programs = [service(["aggregator"], tmp_path / f"{name}.log", environment) for name in ("aggregator", "another")]
+    yield programs
+    for program in programs:
+        program.kill()
+
+
+@pytest.fixture
+def aggregator(aggregators):
+    """One of them."""
+    return aggregators[0]
 
 
 def come_to(aggregator, server, version: int) -> None:
@@ -63,6 +72,34 @@ def test_an_aggregator_refuses_a_ledger_that_was_set_back(place, redis_server, a
     assert stored(redis_server) == before
     assert [letter.body for letter in sender.broker.look(last_queue(NAME))] == [last.body]
     assert [letter.redelivered for letter in sender.broker.look(updates_queue(NAME))] == [False]
+
+
+def test_who_stood_still_while_redis_was_set_back_refuses_it_too(place, redis_server, aggregators, tmp_path):
+    """It has seen less of the ledger than there is left, so that only the broker can tell."""
+    slow, another = aggregators
+    founded(redis_server.url)
+    come_to(another, redis_server, 3)
+    slow.start()
+    until(lambda: "connected line=consuming" in slow.log.read_text())
+    os.kill(slow.pid, signal.SIGSTOP)
+    come_to(another, redis_server, 4)
+    redis_server.stop()
+    files, backup = redis_server.folder / "appendonlydir", tmp_path / "backup"
+    shutil.copytree(files, backup)
+    redis_server.start()
+    come_to(another, redis_server, 6)
+
+    redis_server.stop()
+    shutil.rmtree(files)
+    shutil.copytree(backup, files)
+    redis_server.start()
+    before = stored(redis_server)
+    os.kill(slow.pid, signal.SIGCONT)
+    until(lambda: slow.code is not None)
+
+    assert slow.code == 67
+    assert "but version 6, attempt 0 (state " in slow.log.read_text().splitlines()[-1]
+    assert stored(redis_server) == before
 
 
 def test_a_broker_that_was_set_up_anew_is_served_after_a_warning(place, rabbit, vhost, redis_server, aggregator):

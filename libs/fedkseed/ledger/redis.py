@@ -52,12 +52,16 @@ class RedisLedger:
         federation: whose ledger it is.
         genesis_bytes: what its genesis must be; any without it.
         tls: of rediss.
+        renew: whether a connection that was lost is replaced in silence; else every loss is LedgerUnreachable once, for who
+            wants to know that Redis may have come back with something else.
 
     Raises:
         SettingError: the URL is none, or a file of TLS cannot be used.
     """
 
-    def __init__(self, url: str, federation: str, genesis_bytes: bytes | None = None, *, tls: Tls | None = None) -> None:
+    def __init__(
+        self, url: str, federation: str, genesis_bytes: bytes | None = None, *, tls: Tls | None = None, renew: bool = True
+    ) -> None:
         self._link = Connection(url, tls)
         self._mirror = Mirror(self._link, federation, genesis_bytes)
         self._federation = federation
@@ -68,6 +72,7 @@ class RedisLedger:
         self._lost: dict[bytes, Folded] = {}  # by token: what attempts whose fate is not known would have produced
         self._asked: Change | None = None  # what they attempted
         self._lock = threading.RLock()
+        self._renew = renew
 
     @classmethod
     def found(cls, url: str, genesis_bytes: bytes, policy: Policy, *, tls: Tls | None = None) -> "RedisLedger":
@@ -150,11 +155,13 @@ class RedisLedger:
         return key(self._federation, name)
 
     def _twice(self, attempt: Callable[[], T]) -> T:
-        """Replace a connection that was lost since it was last used; more is the caller's business."""
+        """Replace a connection that was lost since it was last used, where that is wanted; more is the caller's business."""
         try:
             return attempt()
         except LedgerUnreachable:
             self._mirror.forget()
+            if not self._renew:
+                raise
             return attempt()
 
     def _head(self) -> Head:
