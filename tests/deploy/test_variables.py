@@ -8,7 +8,7 @@ from fedkseed import settings
 from tests.deployment import DEPLOY
 from tests.pages import ROOT
 
-PLACES = [ROOT / "docker-compose.yml", *(path for path in DEPLOY.rglob("*") if path.is_file())]
+PLACES = [ROOT / "docker-compose.yml", *(path for path in DEPLOY.rglob("*") if path.is_file() and path.suffix != ".pyc")]
 KINDS = [kind for name, kind in vars(settings).items() if name.endswith("Settings")]
 KNOWN = {settings.PREFIX + field.upper() for kind in KINDS for field in kind.model_fields}
 
