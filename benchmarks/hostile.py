@@ -80,7 +80,7 @@ class Party(Embedded):
         path = self._folder / f"{client}-{assignment.base}-{assignment.round.state.hex()}.json"
         if not path.exists():
             trained = super().train(client, assignment)
-            _write(path, asdict(replace(trained, k=trained.k.hex(), g=trained.g.hex())))  # type: ignore[arg-type]
+            _write(path, asdict(trained) | {"k": trained.k.hex(), "g": trained.g.hex()})
             print(f"  {client} on version {assignment.base}: loss {trained.loss:.3f}", flush=True)
         kept = json.loads(path.read_text())
         return Trained(**{**kept, "k": bytes.fromhex(kept["k"]), "g": bytes.fromhex(kept["g"])})

@@ -44,22 +44,32 @@ def come_to(aggregator, server, version: int) -> None:
     assert aggregator.stop() == 0
 
 
+def back_up(server, to) -> None:
+    """Copy what a Redis has written."""
+    server.stop()
+    shutil.copytree(server.folder / "appendonlydir", to)
+    server.start()
+
+
+def set_back(server, to) -> None:
+    """Have a Redis go on from a copy."""
+    files = server.folder / "appendonlydir"
+    server.stop()
+    shutil.rmtree(files)
+    shutil.copytree(to, files)
+    server.start()
+
+
 def test_an_aggregator_refuses_a_ledger_that_was_set_back(place, redis_server, aggregator, tmp_path):
     founded(redis_server.url)
     come_to(aggregator, redis_server, 3)
-    redis_server.stop()
-    files, backup = redis_server.folder / "appendonlydir", tmp_path / "backup"
-    shutil.copytree(files, backup)
-    redis_server.start()
+    back_up(redis_server, tmp_path / "backup")
     come_to(aggregator, redis_server, 5)
     sender = place.somebody(shared(NAME))
     sender.send(to_aggregator(NAME, "update", "ann"), b"update", token=1)
     place.until(lambda: sender.notices == [Confirmed(token=1)])
 
-    redis_server.stop()
-    shutil.rmtree(files)
-    shutil.copytree(backup, files)
-    redis_server.start()
+    set_back(redis_server, tmp_path / "backup")
     before = stored(redis_server)
     (last,) = sender.broker.look(last_queue(NAME))
     aggregator.start()
@@ -83,16 +93,10 @@ def test_who_stood_still_while_redis_was_set_back_refuses_it_too(place, redis_se
     until(lambda: "connected line=consuming" in slow.log.read_text())
     os.kill(slow.pid, signal.SIGSTOP)
     come_to(another, redis_server, 4)
-    redis_server.stop()
-    files, backup = redis_server.folder / "appendonlydir", tmp_path / "backup"
-    shutil.copytree(files, backup)
-    redis_server.start()
+    back_up(redis_server, tmp_path / "backup")
     come_to(another, redis_server, 6)
 
-    redis_server.stop()
-    shutil.rmtree(files)
-    shutil.copytree(backup, files)
-    redis_server.start()
+    set_back(redis_server, tmp_path / "backup")
     before = stored(redis_server)
     os.kill(slow.pid, signal.SIGCONT)
     until(lambda: slow.code is not None)
