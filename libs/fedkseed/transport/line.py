@@ -174,7 +174,7 @@ def read_frame(arrived: bytes) -> tuple[int, Any]:
     """The first frame of what has arrived, and its length; 0 and none while it is not complete."""
     try:
         read: tuple[int, Any] = frame.decode_frame(arrived)
-    except Exception:
+    except Exception:  # pika raises whatever it stumbled over
         if arrived[0] != FRAME_HEADER:
             raise
         _, channel, size = struct.unpack_from(">BHL", arrived)
