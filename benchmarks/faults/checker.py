@@ -25,10 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.faults.journal import Record
-from fedkseed.codec import decode, unpack_integers
+from fedkseed.codec import decode
 from fedkseed.ledger.commit import Commit
 from fedkseed.ledger.head import Head, Member
 from fedkseed.messages import Outcome, Receipt, Update
+from fedkseed.packing import unpack_integers
 
 Identity = tuple[str, int]  # client, base
 COUNTS: tuple[Outcome, ...] = ("folded", "discounted")

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fedkseed.codec import unpack_integers
 from fedkseed.errors import ArtifactAltered, DecodeError, FedkseedError, GenesisMismatch
 from fedkseed.genesis import Genesis, genesis_digest
 from fedkseed.ledger.digest import state_digest
 from fedkseed.messages import STATE_BYTES, Round, Snapshot, SnapshotRequest
+from fedkseed.packing import unpack_integers
 from fedkseed.transport.door import Letter, Publish
 from fedkseed.transport.topology import to_aggregator
 

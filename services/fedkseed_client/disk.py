@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedkseed import files
-from fedkseed.codec import decode, encode, pack_integers, unpack_integers
+from fedkseed.codec import decode, encode
 from fedkseed.errors import DecodeError, FileError
 from fedkseed.messages import STATE_BYTES, Message, Receipt, Round, Update
+from fedkseed.packing import pack_integers, unpack_integers
 from fedkseed.replica import Held
 from fedkseed_client.machine import Assignment, State, new
 

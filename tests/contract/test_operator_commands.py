@@ -10,13 +10,14 @@ import click
 import numpy as np
 import pytest
 
-from fedkseed.codec import decode, pack_integers
+from fedkseed.codec import decode
 from fedkseed.federation import load
 from fedkseed.genesis import genesis_digest
 from fedkseed.ledger import artifact
 from fedkseed.ledger.fold import announced, close, score
 from fedkseed.ledger.log import replay
 from fedkseed.ledger.redis import RedisLedger
+from fedkseed.packing import pack_integers
 from fedkseed.reactor import Reactor
 from fedkseed.transport.memory import MemoryBroker
 from fedkseed.transport.topology import personal, receipts_queue, shared

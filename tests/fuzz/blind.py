@@ -13,9 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from random import Random
 
-from fedkseed.codec import decode, encode, pack_integers, unpack_integers
+from fedkseed.codec import decode, encode
 from fedkseed.errors import DecodeError
 from fedkseed.messages import Round, Snapshot
+from fedkseed.packing import pack_integers, unpack_integers
 from tests.fuzz.targets import TARGETS, messages, seeds
 from tests.ledgers import K
 

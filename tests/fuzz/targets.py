@@ -19,12 +19,13 @@ from pika import frame
 
 from fedkseed import data as examples
 from fedkseed import federation
-from fedkseed.codec import declared_type, decode, encode, pack_integers, unpack_integers
+from fedkseed.codec import declared_type, decode, encode
 from fedkseed.errors import ArtifactAltered, ArtifactUnreadable, DecodeError, GenesisMismatch, MalformedData, SettingError
 from fedkseed.genesis import Genesis
 from fedkseed.ledger import artifact, fold, rounds
 from fedkseed.ledger.head import Head
 from fedkseed.messages import Evaluation, Message, Round, Snapshot, Update
+from fedkseed.packing import pack_integers, unpack_integers
 from fedkseed.pool import importance
 from fedkseed.replica import Replica, receive, restore
 from fedkseed.transport.broker import Delivery

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedkseed.codec import MAX_BYTES, declared_type, decode, encode, pack_integers, unpack_integers
+from fedkseed.codec import MAX_BYTES, declared_type, decode, encode
 from fedkseed.errors import DecodeError
 from fedkseed.messages import Evaluation, Receipt, Round, Snapshot, SnapshotRequest, Update
+from fedkseed.packing import pack_integers, unpack_integers
 
 names = st.text("abcXYZ019_-", min_size=1, max_size=64)
 counts = st.integers(0, 2**63 - 1)

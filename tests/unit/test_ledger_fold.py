@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedkseed.codec import decode, encode, unpack_integers
+from fedkseed.codec import decode, encode
 from fedkseed.errors import GenesisMismatch
 from fedkseed.federation import Target
 from fedkseed.genesis import genesis_digest
@@ -17,6 +17,7 @@ from fedkseed.ledger.digest import state_digest
 from fedkseed.ledger.fold import announced, close, fold, found, score, snapshot, unannounced, untold
 from fedkseed.ledger.invitation import nonce
 from fedkseed.ledger.operate import finish, pause, roll_back
+from fedkseed.packing import unpack_integers
 from fedkseed.pool.importance import unpack
 from tests.ledgers import NAME, K, at_version, evaluation, genesis, ledger, ledger_bytes, policy, update
 

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from fedkseed.codec import pack_integers
 from fedkseed.errors import LedgerAltered
 from fedkseed.genesis import genesis_digest
 from fedkseed.ledger.digest import state_digest
 from fedkseed.ledger.log import replay, verify
+from fedkseed.packing import pack_integers
 from tests.ledgers import K, at_version, genesis, ledger
 
 HEAD, LOG = at_version(ledger(), 4)

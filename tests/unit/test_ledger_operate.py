@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from fedkseed.codec import unpack_integers
 from fedkseed.errors import LedgerError, UnknownVersion
 from fedkseed.ledger.fold import fold
 from fedkseed.ledger.log import replay
 from fedkseed.ledger.operate import finish, pause, resume, roll_back, set_policy
+from fedkseed.packing import unpack_integers
 from tests.ledgers import K, at_version, ledger, policy, update
 
 

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from fedkseed.codec import encode, pack_integers
+from fedkseed.codec import encode
 from fedkseed.ledger import records
 from fedkseed.ledger.commit import Commit
 from fedkseed.ledger.digest import policy_bytes
 from fedkseed.ledger.head import BaseVersion, Head, nothing_pending
 from fedkseed.ledger.records import SUMS, VECTORS, Command, entry, entry_id, key
+from fedkseed.packing import pack_integers
 
 
 def founding(head: Head) -> tuple[Command, ...]:

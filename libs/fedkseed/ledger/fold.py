@@ -14,7 +14,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from fedkseed.codec import decode, pack_integers
+from fedkseed.codec import decode
 from fedkseed.federation import Policy
 from fedkseed.genesis import Genesis, genesis_digest
 from fedkseed.ledger.commit import Commit
@@ -28,6 +28,7 @@ from fedkseed.ledger.staleness import table
 from fedkseed.ledger.statistics import Integers, histogram
 from fedkseed.ledger.tally import Tally, tallies
 from fedkseed.messages import STATE_BYTES, Evaluation, Outcome, Receipt, Round, Snapshot, Update
+from fedkseed.packing import pack_integers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,6 @@ from typing import Any, TypeVar, get_args
 
 import numpy as np
 
-from fedkseed.codec import unpack_integers
 from fedkseed.errors import LedgerAltered
 from fedkseed.genesis import Genesis, genesis_digest
 from fedkseed.ledger import records
@@ -23,6 +22,7 @@ from fedkseed.ledger.rounds import SCORABLE
 from fedkseed.ledger.staleness import table
 from fedkseed.ledger.statistics import BUCKETS, Integers, Statistics
 from fedkseed.messages import STATE_BYTES, Receipt
+from fedkseed.packing import unpack_integers
 
 T = TypeVar("T")
 

@@ -4,12 +4,12 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from fedkseed.codec import unpack_integers
 from fedkseed.errors import DecodeError, LedgerAltered
 from fedkseed.genesis import genesis_digest
 from fedkseed.ledger.commit import Commit
 from fedkseed.ledger.digest import state_digest
 from fedkseed.ledger.statistics import Integers
+from fedkseed.packing import unpack_integers
 
 
 def replay(commits: Iterable[Commit], size: int) -> Integers:

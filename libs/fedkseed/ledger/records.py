@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fedkseed.codec import decode, pack_integers, unpack_integers
+from fedkseed.codec import decode
 from fedkseed.errors import DecodeError, LedgerAltered
 from fedkseed.federation import Policy, Robust, Rounds, Target, Training
 from fedkseed.ledger.commit import Commit
@@ -24,6 +24,7 @@ from fedkseed.ledger.reports import Report, RoundReport
 from fedkseed.ledger.statistics import BUCKETS, Bounds, Evidence, Integers, Statistics
 from fedkseed.ledger.store import LastSeen
 from fedkseed.messages import Receipt, Round
+from fedkseed.packing import pack_integers, unpack_integers
 
 SCHEMA = b"1"
 

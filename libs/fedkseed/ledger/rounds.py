@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fedkseed.codec import encode, pack_integers
+from fedkseed.codec import encode
 from fedkseed.federation import Policy
 from fedkseed.genesis import Genesis, genesis_digest
 from fedkseed.ledger.agreement import without
@@ -22,6 +22,7 @@ from fedkseed.ledger.robust import learn
 from fedkseed.ledger.robust import opened as robustly
 from fedkseed.ledger.statistics import Integers
 from fedkseed.messages import STATE_BYTES, Receipt, Round
+from fedkseed.packing import pack_integers
 from fedkseed.pool.importance import levels, pack
 
 REMEMBERED = 4  # versions whose receipts are kept beyond max_staleness
