@@ -10,7 +10,7 @@ import sys
 import click
 
 from fedkseed.errors import FedkseedError
-from fedkseed_cli.accounts import access
+from fedkseed_cli.access import access
 from fedkseed_cli.aggregator import aggregator
 from fedkseed_cli.client import client
 from fedkseed_cli.dead import dead

@@ -29,7 +29,7 @@ from fedkseed.transport.line import Server
 from fedkseed.transport.rabbitmq import RabbitBroker
 from fedkseed.transport.topology import NOTHING, dead_queue, to_origin
 from fedkseed_aggregator import shell as aggregator_shell
-from fedkseed_cli.access import FEDERATION, SAFER
+from fedkseed_cli.target import FEDERATION, SAFER
 
 AMQP = click.option(
     "--amqp-url",

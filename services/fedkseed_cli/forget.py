@@ -5,8 +5,8 @@ import click
 from fedkseed.ledger import forget as forgetting
 from fedkseed.transport import archive
 from fedkseed.transport.line import Server
-from fedkseed_cli.access import FEDERATION, REDIS, opened
 from fedkseed_cli.dead import AMQP, located
+from fedkseed_cli.target import FEDERATION, REDIS, opened
 
 
 @click.command()

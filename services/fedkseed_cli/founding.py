@@ -10,7 +10,7 @@ from fedkseed.errors import LedgerMissing
 from fedkseed.genesis import genesis_digest
 from fedkseed.ledger.redis import RedisLedger
 from fedkseed.settings import OperatorSettings
-from fedkseed_cli.access import REDIS, located
+from fedkseed_cli.target import REDIS, located
 
 
 @click.command()

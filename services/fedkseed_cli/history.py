@@ -21,7 +21,7 @@ from fedkseed.ledger.head import Member
 from fedkseed.ledger.log import replay
 from fedkseed.ledger.log import verify as verify_log
 from fedkseed.ledger.redis import RedisLedger
-from fedkseed_cli.access import on_ledger
+from fedkseed_cli.target import on_ledger
 from fedkseed_cli.view import in_words
 
 NAMED = 8  # members that a line names

@@ -9,8 +9,8 @@ import click
 
 from fedkseed.ledger import artifact
 from fedkseed.ledger.artifact import Artifact
-from fedkseed_cli.access import FEDERATION, REDIS, opened
 from fedkseed_cli.history import BEST, VERSION, at, chosen
+from fedkseed_cli.target import FEDERATION, REDIS, opened
 
 LEDGER = click.argument("ledger", type=click.Path(path_type=Path))
 ANY_LEDGER = click.argument("ledger", required=False, type=click.Path(path_type=Path))

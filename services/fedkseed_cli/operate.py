@@ -11,8 +11,8 @@ from fedkseed.ledger.fold import Folded
 from fedkseed.ledger.head import Head
 from fedkseed.ledger.redis import RedisLedger
 from fedkseed.ledger.store import Change
-from fedkseed_cli.access import on_ledger
 from fedkseed_cli.history import at
+from fedkseed_cli.target import on_ledger
 
 
 @click.command()

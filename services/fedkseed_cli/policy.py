@@ -10,8 +10,8 @@ import click
 from fedkseed.federation import Policy, parse_policy
 from fedkseed.ledger.operate import set_policy
 from fedkseed.ledger.redis import RedisLedger
-from fedkseed_cli.access import on_ledger
 from fedkseed_cli.operate import unless_over
+from fedkseed_cli.target import on_ledger
 
 Assignment = tuple[str, str]
 

@@ -7,7 +7,7 @@ import click
 from fedkseed.ledger.operate import readmit
 from fedkseed.ledger.redis import RedisLedger
 from fedkseed.ledger.statistics import PAIR
-from fedkseed_cli.access import on_ledger
+from fedkseed_cli.target import on_ledger
 
 
 @click.group()

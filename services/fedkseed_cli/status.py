@@ -16,9 +16,9 @@ from fedkseed.genesis import genesis_digest
 from fedkseed.ledger.redis import RedisLedger
 from fedkseed.ledger.reports import Report, RoundReport
 from fedkseed.ledger.store import LastSeen
-from fedkseed_cli.access import on_ledger
 from fedkseed_cli.dashboard import ROUNDS, dashboard
 from fedkseed_cli.history import line, record
+from fedkseed_cli.target import on_ledger
 from fedkseed_cli.view import View, in_words, look, newest, span
 
 RECENT = 5  # versions and evaluations that are shown
