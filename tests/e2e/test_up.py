@@ -15,7 +15,7 @@ from fedkseed.ledger import artifact
 from tests.embedded import TOY, described, fedkseed, refusal, write_toml
 from tests.processes import PATIENCE_SECONDS, until
 
-ENDLESS = {"cohort": 3, "max_staleness": 0}
+ENDLESS = {"cohort": 3, "max_staleness": 0, "total": 1_000_000}
 
 
 @pytest.fixture
