@@ -214,7 +214,7 @@ class Reader:
         masked and looks at all its pairs, padded ones look at what came before.
         """
         tokens, padded = sum(lengths), len(lengths) * max(lengths)
-        width = self._model.config.get_text_config().hidden_size
+        width: int = self._model.config.get_text_config().hidden_size
         return tokens**2 - padded * max(lengths) // 2 < 6 * width * (padded - tokens)
 
     @cached_property
