@@ -80,14 +80,14 @@ class Bench:
 
     def __init__(self, where, memory, dtype=torch.float32, family="hadamard"):
         settings, self.base = federation(where, family), open_base(where)
-        self.model = self.base.model
+        self.model, self.reader = self.base.model, llm.Reader(self.base.model)
         self.weights = workbench(found(settings, self.base), self.base, dtype=dtype, threads=2, memory=memory)
         self.task = llm.bind(settings.objective, self.base.tokenizer)
         self.examples = [self.task.encode(example) for example in EXAMPLES]
 
     def losses(self):
         with torch.inference_mode():
-            return self.task.losses(self.model, self.examples)[0].tolist()
+            return self.task.losses(self.reader, self.examples)[0].tolist()
 
 
 def both(where, **options):
@@ -156,7 +156,7 @@ def test_training_measures_the_same_pairs(bases, dtype):
     measured = [
         train(
             bench.weights,
-            lambda batch, bench=bench: llm.mean_loss(bench.model, bench.task, batch),
+            lambda batch, bench=bench: llm.mean_loss(bench.reader, bench.task, batch),
             [bench.examples] * 12,
             coefficients=A,
             directions=np.random.default_rng(0).integers(0, 256, 12),
@@ -176,7 +176,7 @@ def test_scores_and_generated_responses_are_the_same(bases):
         bench.weights.materialise_(A)
         task = llm.ResponseTask(Response(kind="response"), bench.base.tokenizer)
         said = llm.respond(bench.model, task, bench.base.tokenizer, [{"prompt": "w1 w2"}, {"prompt": "w3"}], 6)
-        results.append((llm.score(bench.model, bench.task, bench.examples, 5), said))
+        results.append((llm.score(bench.reader, bench.task, bench.examples, 5), said))
     assert results[0] == results[1]
 
 
@@ -227,7 +227,7 @@ def test_one_buffer_of_the_size_of_a_layer_is_all_that_weights_take(bases, name)
     with Watched(base.parameters.values()) as watched:
         weights = workbench(genesis, base, dtype=torch.float32, memory="streaming")
         weights.materialise_(A, along=5, shift=1e-2)
-        llm.mean_loss(base.model, task, [task.encode(example) for example in EXAMPLES[:2]])
+        llm.mean_loss(llm.Reader(base.model), task, [task.encode(example) for example in EXAMPLES[:2]])
     assert [size for size in watched.found.values() if size >= layer] == [layer]
     assert sum(p.untyped_storage().nbytes() for p in base.model.parameters()) == 4 * len(base.parameters)
 
