@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-import torch
-
 
 def medians(rivals: Mapping[str, Callable[[], object]], runs: int, warm_up: int = 2) -> dict[str, float]:
     """Seconds that each rival takes, the median over `runs` turns after a warm-up."""
@@ -36,6 +34,8 @@ def medians_told(rivals: Mapping[str, Callable[[], float]], runs: int, warm_up: 
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
+    import torch  # noqa: PLC0415 - a process whose size is measured imports what it needs, and this module
+
     capabilities = torch.cpu.get_capabilities()
     return {
         "processor": capabilities.get("cpu_name", platform.processor()),
