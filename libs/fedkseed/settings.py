@@ -195,6 +195,8 @@ class DoctorSettings(_Connecting):
     """the support.safetensors of a federation that has one"""
     state_dir: Path | None = None
     """where the client keeps its ledger, unconfirmed updates and the log of what it sent"""
+    archive: bool | None = None
+    """whether aggregators keep every update in a stream: look at it, as an aggregator or an operator"""
 
 
 S = TypeVar("S", bound=BaseModel)

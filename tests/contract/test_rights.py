@@ -12,7 +12,7 @@ from fedkseed.errors import BrokerDenied
 from fedkseed.tls import Tls
 from fedkseed.transport.line import Server, declare, dial
 from fedkseed.transport.rights import CONNECTIONS, of_participant
-from fedkseed.transport.topology import personal, shared
+from fedkseed.transport.topology import archive, personal, shared
 from fedkseed_cli import credentials
 from fedkseed_cli.management import Management
 from tests import matrix
@@ -41,7 +41,7 @@ def passwords(secured_rabbit, tmp_path_factory, ours) -> dict[str, str]:
     with closing(dial(Server(secured_rabbit.tls_url("guest", "guest"), "test", ours), 5.0)) as connection:
         for federation in (F, OTHER):
             declare(connection.channel(), shared(federation))
-    topologies = {"aggregator": shared(F), **{name: personal(F, name) for name in ("ann", ANOTHER, "evaluator")}}
+    topologies = {"aggregator": shared(F) | archive(F), **{name: personal(F, name) for name in ("ann", ANOTHER, "evaluator")}}
     for name, topology in topologies.items():
         with closing(dial(Server(secured_rabbit.tls_url(name, made[name]), "test", ours), 5.0)) as connection:
             channel = connection.channel()

@@ -10,9 +10,9 @@ import yaml
 from deploy.kubernetes import rules
 from fedkseed.process import GRACE_SECONDS
 from fedkseed.transport.line import CLOSING_SECONDS
-from fedkseed.transport.topology import mailbox_queue, updates_queue
+from fedkseed.transport.topology import ARCHIVE_BYTES, mailbox_queue, updates_queue
 from fedkseed_cli.__main__ import fedkseed
-from tests.deployment import DEPLOY, VERSION, compose, jobs, manifests, of_kind, pods
+from tests.deployment import DEPLOY, VERSION, compose, jobs, manifests, of_kind, pods, with_component
 from tests.pages import ROOT, rows
 
 OVERLAYS = ("single-node", "production")
@@ -185,6 +185,28 @@ def test_every_selector_selects_a_pod(overlay):
         assert any(matches(manifest["spec"]["podSelector"], labels) for labels in running), manifest["metadata"]["name"]
     for manifest in of_kind(overlay, "PodDisruptionBudget", "PodMonitor"):
         assert any(matches(manifest["spec"]["selector"], labels) for labels in running), manifest["metadata"]["name"]
+
+
+@both
+def test_updates_are_archived_only_with_the_component_that_says_so(overlay, tmp_path):
+    for made, kept in ((manifests(overlay), "false"), (with_component(overlay, "archive", tmp_path), "true")):
+        by_name = {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in made}
+        sources = only(by_name["Deployment", "aggregator"]["spec"]["template"])["envFrom"]
+        told = [by_name["ConfigMap", source["configMapRef"]["name"]]["data"] for source in sources]
+        assert [data["FEDKSEED_ARCHIVE"] for data in told if "FEDKSEED_ARCHIVE" in data] == [kept]
+        (room,) = (gibibytes(manifest) for manifest in made if rabbitmq(manifest))
+        assert (room << 30 > ARCHIVE_BYTES) == (kept == "true")
+
+
+def rabbitmq(manifest: dict) -> bool:
+    """Whether it is what has RabbitMQ's volumes."""
+    return manifest["kind"] in ("RabbitmqCluster", "StatefulSet") and manifest["metadata"]["name"] == "rabbitmq"
+
+
+def gibibytes(manifest: dict) -> int:
+    spec = manifest["spec"]
+    claims = spec.get("volumeClaimTemplates") or [{"spec": {"resources": {"requests": spec["persistence"]}}}]
+    return int(claims[0]["spec"]["resources"]["requests"]["storage"].removesuffix("Gi"))
 
 
 def test_what_grows_is_left_to_keda():
