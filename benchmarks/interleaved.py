@@ -34,7 +34,7 @@ def medians_told(rivals: Mapping[str, Callable[[], float]], runs: int, warm_up: 
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
-    import torch  # noqa: PLC0415 - a process whose size is measured imports what it needs, and this module
+    import torch  # here, because processes whose size is measured import this module
 
     capabilities = torch.cpu.get_capabilities()
     return {

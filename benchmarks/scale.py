@@ -18,15 +18,13 @@ with a thousand clients. Time is processor time, so that what else runs on the m
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from benchmarks.aggregator import NAME, SIZE, STEPS, Sent, genesis, policy
+from benchmarks.alone import alone, size
 from benchmarks.interleaved import report
 from fedkseed.codec import decode, encode
 from fedkseed.ledger.fold import Folded, found
@@ -232,25 +230,11 @@ def measured(clients: int, rounds: int) -> dict[str, float]:
     }
 
 
-def size(field: str) -> float:
-    """The size of this process, in MiB."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    (kibibytes,) = (int(words[1]) for line in lines if (words := line.split())[0] == f"{field}:")
-    return kibibytes / 1024
-
-
-def elsewhere(clients: int, rounds: int) -> dict[str, float]:
-    """The same in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.scale", "--alone", str(clients), "--rounds", str(rounds)]
-    found: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)  # noqa: S603 - ours
-    return found
-
-
 def rows(numbers: Sequence[int], rounds: int) -> Iterator[dict[str, object]]:
     """One row for each number of clients; everybody is heard once at the least."""
     first = 0.0
     for clients in numbers:
-        row = elsewhere(clients, max(rounds, clients // COHORT))
+        row = alone("benchmarks.scale", clients, "--rounds", max(rounds, clients // COHORT))
         first = first or row["ratio"]
         yield {**row, "updates 1/s": 1e6 / row["update us"], f"over {numbers[0]}": row["ratio"] / first}
 
