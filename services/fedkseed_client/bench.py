@@ -45,7 +45,7 @@ class Bench:
         self._where, self._support, self._threads = base, support, threads
         self._examples, self._source, self._client, self._seed = examples, source, client, seed
         self._stepped = stepped
-        self._ready: tuple[model.Base, Weights, llm.Task, list[llm.Encoded]] | None = None
+        self._ready: tuple[llm.Reader, Weights, llm.Task, list[llm.Encoded]] | None = None
 
     def measure(self, genesis_bytes: bytes, assignment: Assignment, check: Callable[[], None]) -> Trained:
         """Train an assignment.
@@ -60,11 +60,11 @@ class Bench:
             DataError: an example is not what the objective reads.
         """
         started = time.monotonic()
-        base, weights, task, encoded = self._ready or self._open(Genesis.decode(genesis_bytes))
+        reader, weights, task, encoded = self._ready or self._open(Genesis.decode(genesis_bytes))
 
         def loss(batch: Sequence[llm.Encoded]) -> float:
             check()
-            return llm.mean_loss(base.model, task, batch)
+            return llm.mean_loss(reader, task, batch)
 
         measured = training.measure(
             assignment,
@@ -75,7 +75,7 @@ class Bench:
         )
         return training.told(assignment, measured, time.monotonic() - started)
 
-    def _open(self, genesis: Genesis) -> tuple[model.Base, Weights, llm.Task, list[llm.Encoded]]:
+    def _open(self, genesis: Genesis) -> tuple[llm.Reader, Weights, llm.Task, list[llm.Encoded]]:
         if self._threads:
             torch.set_num_threads(self._threads)
         data.check(self._examples, genesis.objective, self._source)
@@ -83,5 +83,5 @@ class Bench:
         model.check(genesis, base)
         task = llm.bind(genesis.objective, base.tokenizer)
         weights = model.workbench(genesis, base, threads=self._threads)
-        self._ready = (base, weights, task, [task.encode(example) for example in self._examples])
+        self._ready = (llm.Reader(base.model), weights, task, [task.encode(example) for example in self._examples])
         return self._ready

@@ -26,7 +26,7 @@ def score(
 ) -> Mapping[str, float]:
     """Mean loss and accuracy over the targets of the plan's examples, in their given weights."""
     chosen = held_out(examples, plan)
-    metrics = llm.score(scored, task, [task.encode(example) for example in chosen], plan.batch)
+    metrics = llm.score(llm.Reader(scored), task, [task.encode(example) for example in chosen], plan.batch)
     if plan.rouge_examples and isinstance(task, llm.ResponseTask):
         generated = chosen[: plan.rouge_examples]
         responses = llm.respond(scored, task, tokenizer, generated, plan.rouge_tokens)

@@ -102,6 +102,7 @@ class Embedded:
         self._federation, self._genesis = federation, genesis
         self._model, self._tokenizer = base.model, base.tokenizer
         self._task = llm.bind(federation.objective, base.tokenizer)
+        self._reader = llm.Reader(base.model)
         self._weights = model.workbench(genesis, base, dtype=dtype)
         self._held_out = dataset.held_out
         self._encoded = {name: [self._task.encode(e) for e in examples] for name, examples in dataset.clients.items()}
@@ -122,7 +123,7 @@ class Embedded:
         measured = training.measure(
             assignment,
             weights=self._weights,
-            loss=lambda batch: llm.mean_loss(self._model, self._task, batch),
+            loss=lambda batch: llm.mean_loss(self._reader, self._task, batch),
             examples=self._encoded[client],
             generator=training.generator(self._federation.simulation.seed, client, assignment.base),
         )

@@ -116,7 +116,7 @@ def synchronous(described, genesis, rounds):
             measured = training.measure(
                 Assignment(round=replace(announced, version=version), coefficients=ticks),
                 weights=weights,
-                loss=lambda batch: llm.mean_loss(base.model, task, batch),
+                loss=lambda batch: llm.mean_loss(llm.Reader(base.model), task, batch),
                 examples=[task.encode(example) for example in examples],
                 generator=training.generator(described.simulation.seed, client, version),
             )
@@ -195,7 +195,7 @@ def test_an_exported_model_is_the_reported_one(stored_base, tmp_path, monkeypatc
     assert {p.dtype for p in tuned.parameters()} == {p.dtype for p in open_base(stored_base).parameters.values()}
     task = llm.bind(described.objective, tokenizer)
     examples = [task.encode(example) for example in data.read(Path(described.data.held_out))]
-    assert llm.score(tuned.float(), task, examples, described.evaluation.batch) == report.scores[-1].metrics
+    assert llm.score(llm.Reader(tuned.float()), task, examples, described.evaluation.batch) == report.scores[-1].metrics
 
     exported = open_base(out)
     digest = layout.weights_digest(exported.layout, exported.parameters)
