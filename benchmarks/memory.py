@@ -34,17 +34,9 @@ def texts() -> list[dict[str, object]]:
 
 def plain() -> None:
     """Inference, as anybody writes it."""
-    import torch
-    import transformers
+    from benchmarks.plain import infer
 
-    native = any(torch.cpu.get_capabilities().get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))  # as `llm` has it
-    model = transformers.AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.bfloat16 if native else "auto")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(BASE)
-    tokenizer.pad_token = tokenizer.eos_token
-    batch = tokenizer([text["text"] for text in texts()], max_length=40, padding=True, truncation=True, return_tensors="pt")
-    with torch.inference_mode():
-        for _ in range(STEPS):
-            model(**batch, use_cache=False, logits_to_keep=1)
+    infer(str(BASE), EXAMPLES, BATCH, passes=STEPS, logits_to_keep=1)
 
 
 def zeroth_order(support: Path | None) -> None:
@@ -60,10 +52,10 @@ def zeroth_order(support: Path | None) -> None:
     genesis = model.found(federation, base)
     task = llm.bind(genesis.objective, base.tokenizer)
     weights = model.workbench(genesis, base)
-    batch = [task.encode(text) for text in texts()]
+    batch, reader = [task.encode(text) for text in texts()], llm.Reader(base.model)
     train(
         weights,
-        lambda encoded: llm.mean_loss(base.model, task, encoded),
+        lambda encoded: llm.mean_loss(reader, task, encoded),
         [batch] * STEPS,
         coefficients=np.zeros(genesis.pool.size, np.int64),
         directions=np.arange(STEPS),
@@ -82,10 +74,10 @@ def back_propagation() -> None:
     model, tokenizer = llm.load_base(BASE)
     task = llm.bind(settings.load(EXAMPLE).objective, tokenizer)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-5)
-    batch = [task.encode(text) for text in texts()]
+    batch, reader = [task.encode(text) for text in texts()], llm.Reader(model)
     for _ in range(STEPS):
         optimiser.zero_grad()
-        task.losses(model, batch)[0].mean().backward()
+        task.losses(reader, batch)[0].mean().backward()
         optimiser.step()
 
 
