@@ -34,7 +34,7 @@ def ours(authority) -> Tls:
 def passwords(secured_rabbit, tmp_path_factory, ours) -> dict[str, str]:
     """Of the users of a federation beside another one, with all declared that aggregators and clients declare."""
     folder = tmp_path_factory.mktemp("credentials")
-    credentials.make(F, ("ann", ANOTHER), folder, None, amqps=True)
+    credentials.make(F, ("ann", ANOTHER), folder, None, amqps=True, rediss=True)
     secured_rabbit.ask("POST", "definitions", json.loads((folder / "rabbitmq" / "definitions.json").read_text()))
     files = [*folder.glob("*/amqp-url"), *(folder / "clients").iterdir()]
     made = {url.username: url.password for url in (urlsplit(file.read_text()) for file in files)}

@@ -18,6 +18,8 @@ from tests.pages import ROOT, rows
 OVERLAYS = ("single-node", "production")
 VERSIONS = ("1.31", "1.37")  # the oldest with what is used here, and the newest whose schemas are known
 CUSTOM = {
+    "Issuer": "cert-manager.io/v1",
+    "Certificate": "cert-manager.io/v1",
     "RabbitmqCluster": "rabbitmq.com/v1beta1",
     "ScaledObject": "keda.sh/v1alpha1",
     "TriggerAuthentication": "keda.sh/v1alpha1",
@@ -129,6 +131,7 @@ def test_every_volume_configuration_and_secret_is_there(overlay, kind, name, tem
     assert {v["configMap"]["name"] for v in volumes.values() if "configMap" in v} <= there
     assert {v["persistentVolumeClaim"]["claimName"] for v in volumes.values() if "persistentVolumeClaim" in v} <= claims
     made = {f"fedkseed-{path.name}" for path in (DEPLOY / "compose" / "credentials").iterdir()}
+    made |= {certificate["spec"]["secretName"] for certificate in of_kind(overlay, "Certificate")}
     assert {v["secret"]["secretName"] for v in volumes.values() if "secret" in v} <= made
 
 
@@ -251,7 +254,7 @@ def test_every_job_of_rules_and_dashboards_is_one_of_a_cluster():
 def test_the_exporter_of_redis_knows_where_it_is_and_is_asked_by_prometheus_alone():
     ((_, _, template),) = (pod for pod in pods("production") if pod[1] == "redis-exporter")
     told = {variable["name"]: variable["value"] for variable in only(template)["env"]}
-    assert told["REDIS_ADDR"] == "redis://redis.fedkseed.svc:6379"
+    assert told["REDIS_ADDR"] == "rediss://redis.fedkseed.svc:6379"
     labels = template["metadata"]["labels"]
     policies = [m["spec"] for m in of_kind("production", "NetworkPolicy") if matches(m["spec"]["podSelector"], labels)]
     sources = [source for spec in policies for rule in spec.get("ingress", ()) for source in rule["from"]]
