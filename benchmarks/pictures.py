@@ -26,12 +26,17 @@ def scale(record: Record) -> str:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 2.6), layout="constrained")
         cost, size = figure.subplots(1, 2)
-        _growth(cost, clients, [row[f"over {clients[0]}"] for row in rows], "processor time of an update, over that at first")
+        _growth(
+            cost,
+            clients,
+            [row[f"over {clients[0]}"] for row in rows],
+            f"processor time of an update, over that with {clients[0]:,}",
+        )
         limit = next(target.most for target in TARGETS if target.benchmark == "scale")
         cost.axhline(limit, color=CONTRAST, linewidth=1.2, linestyle=(0, (4, 3)))
         cost.set_ylim(0, 1.6)
         _growth(size, clients, [row["largest MiB"] for row in rows], "largest size of the process, MiB")
-        size.set_ylim(0, None)
+        size.set_ylim(0, 1.15 * max(row["largest MiB"] for row in rows))
         return _svg(figure)
 
 

@@ -27,7 +27,7 @@ class Target:
 
 TARGETS = (
     Target(
-        what="processor time of an update with a million clients, over that with a thousand",
+        what="processor time of an update with a million clients, over that with a thousand, each over the codec's",
         benchmark="scale",
         column="over 1000",
         row={"clients": 1_000_000},
@@ -50,6 +50,20 @@ TARGETS = (
         unit="ms",
     ),
     Target(what="from a client's start to its first step", benchmark="startup", column="client s", most=6, unit="s"),
+    Target(
+        what="bytes of a client and round, directions drawn uniformly",
+        benchmark="wire",
+        column="uniform",
+        row={"bytes": "total"},
+        most=5000,
+    ),
+    Target(
+        what="the same, directions drawn by importance",
+        benchmark="wire",
+        column="importance",
+        row={"bytes": "total"},
+        most=7200,
+    ),
     Target(
         what="memory of training a sparse support, over plain inference",
         benchmark="memory",
