@@ -19,7 +19,7 @@ from fedkseed import llm
 from fedkseed.federation import Pool
 from fedkseed.zo import layout
 from fedkseed.zo.estimator import projected_gradient
-from fedkseed.zo.materialise import Weights, local
+from fedkseed.zo.materialise import Weights
 
 EPS, LR = 1e-3, 1e-6
 SHAPES = ((1, 64), (8, 32), (8, 64))
@@ -70,7 +70,7 @@ def rows(base: Path, runs: int) -> list[dict[str, object]]:
     pool = Pool(family="hadamard", size=4096, seed=1)
     slots = layout.place(pool, layout.describe(parameters))
     weights = Weights(pool=pool, slots=slots, base=kept, working=parameters, tick=LR / 16)
-    here, task, reader = local(weights, np.zeros(4096, np.int64)), WholeText(), llm.Reader(model)
+    here, task, reader = weights.local(np.zeros(4096, np.int64)), WholeText(), llm.Reader(model)
     rng = np.random.default_rng(0)
 
     def ours(batch: list[llm.Encoded]) -> None:

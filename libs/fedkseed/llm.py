@@ -6,7 +6,7 @@ where they are read.
 """
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -91,16 +91,28 @@ def compute_dtype() -> torch.dtype:
     return torch.bfloat16 if features.get("amx_bf16") or features.get("avx512_bf16") or features.get("bf16") else torch.float32
 
 
-def compute_in_(model: torch.nn.Module, dtype: torch.dtype) -> None:
-    """Let a model compute in a dtype, its one-dimensional parameters staying float32.
+def computed_in(parameter: torch.Tensor, dtype: torch.dtype) -> torch.dtype:
+    """What a parameter is computed in, in a model that computes in a dtype: its one-dimensional parameters stay float32.
 
-    Norm weights and biases are large beside a perturbation: rounded to 16 bits they would swallow it. Their modules
-    return what the matrices after them take.
+    Norm weights and biases are large beside a perturbation: rounded to 16 bits they would swallow it.
+    """
+    return torch.float32 if parameter.dim() == 1 else dtype
+
+
+def compute_in_(model: torch.nn.Module, dtype: torch.dtype, elsewhere: Container[torch.nn.Parameter] = ()) -> None:
+    """Let a model compute in a dtype: convert its parameters, and have modules of vectors return what matrices take.
+
+    Args:
+        model: to be changed.
+        dtype: see `computed_in`.
+        elsewhere: parameters that are converted by whoever shows them.
     """
     for module in model.modules():
-        for parameter in module.parameters(recurse=False):
-            parameter.data = parameter.data.to(torch.float32 if parameter.dim() == 1 else dtype)
-        if dtype != torch.float32 and any(p.dim() == 1 for p in module.parameters(recurse=False)):
+        own = list(module.parameters(recurse=False))
+        for parameter in own:
+            if parameter not in elsewhere:
+                parameter.data = parameter.data.to(computed_in(parameter, dtype))
+        if dtype != torch.float32 and any(p.dim() == 1 for p in own):
             _return_as_(module, dtype)
 
 
@@ -113,6 +125,16 @@ def _return_as_(module: Any, dtype: torch.dtype) -> None:
         module.forward = lambda x: (x @ module.weight + module.bias).to(dtype)
     else:
         module.register_forward_hook(lambda _module, _args, output: output.to(dtype))
+
+
+def parts(model: Any) -> tuple[torch.nn.Module, list[torch.nn.Module], torch.nn.Module]:
+    """A model's input embedding, its layers, which are what its authors say must not be split, and its output embedding."""
+    kinds, layers, inside = set(model._no_split_modules or ()), [], set()  # noqa: SLF001 - it has no public name
+    for module in model.modules():
+        if type(module).__name__ in kinds and module not in inside:
+            layers.append(module)
+            inside.update(module.modules())
+    return model.get_input_embeddings(), layers, model.get_output_embeddings()
 
 
 def bind(objective: Objective, tokenizer: Any) -> Task:

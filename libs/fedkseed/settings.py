@@ -13,6 +13,7 @@ from pydantic import AmqpDsn, BaseModel, ConfigDict, Field, HttpUrl, RedisDsn
 
 from fedkseed.errors import SettingError
 from fedkseed.federation import EvaluationPlan, Name
+from fedkseed.ram import Memory
 from fedkseed.tls import Tls
 
 PREFIX = "FEDKSEED_"
@@ -96,6 +97,8 @@ class ClientSettings(ServiceEnvironment):
     """where the client keeps its ledger, unconfirmed updates and the log of what it sent"""
     threads: Annotated[int, Field(ge=1)] | None = None
     """threads to compute with; all cores without it"""
+    memory: Memory = "auto"
+    """working weights all in memory (`resident`) or only while they are used (`streaming`); `auto`: by the room"""
     hours: Hours | None = None
     """local hours in which training may begin, such as 20-6; always without it"""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -121,6 +124,8 @@ class EvaluatorSettings(ServiceEnvironment):
     """the support.safetensors of a federation that has one"""
     threads: Annotated[int, Field(ge=1)] | None = None
     """threads to compute with; all cores without it"""
+    memory: Memory = "auto"
+    """working weights all in memory (`resident`) or only while they are used (`streaming`); `auto`: by the room"""
     every: Annotated[int, Field(ge=1)] = 1
     """versions between evaluations"""
     examples: Annotated[int, Field(ge=1)] | None = None

@@ -40,6 +40,7 @@ def client(source: Path) -> None:
         client=who,
         seed=chosen.seed,
         threads=chosen.threads,
+        memory=chosen.memory,
         stepped=frame.metrics.training.stepped,
     )
     worker = Worker(

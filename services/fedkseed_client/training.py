@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from fedkseed.pool import importance
-from fedkseed.zo.materialise import Weights
+from fedkseed.zo.materialise import Working
 from fedkseed.zo.trainer import Measured, train
 from fedkseed_client.events import Trained
 from fedkseed_client.machine import Assignment
@@ -21,7 +21,7 @@ Encoded = TypeVar("Encoded")
 def measure(
     assignment: Assignment,
     *,
-    weights: Weights,
+    weights: Working,
     loss: Callable[[Sequence[Encoded]], float],
     examples: Sequence[Encoded],
     generator: np.random.Generator,

@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 
-from fedkseed import data, llm, model
+from fedkseed import data, llm, logs, model
 from fedkseed.data import Example
 from fedkseed.federation import EvaluationPlan
 from fedkseed.genesis import Genesis
+from fedkseed.ram import Memory
 from fedkseed.rouge import rouge_l
-from fedkseed.zo.materialise import Weights
+from fedkseed.zo.materialise import Working
 from fedkseed_evaluator.machine import Evaluate, Evaluated
 
 
@@ -44,6 +45,7 @@ class Scorer:
         source: where they come from, for what is wrong with them.
         plan: how versions are scored.
         threads: to compute with.
+        memory: how weights are kept, see `model.workbench`.
     """
 
     def __init__(
@@ -55,10 +57,11 @@ class Scorer:
         source: Path,
         plan: EvaluationPlan,
         threads: int | None,
+        memory: Memory,
     ) -> None:
         self._where, self._support, self._threads = base, support, threads
-        self._examples, self._source, self._plan = examples, source, plan
-        self._ready: tuple[model.Base, Weights, llm.Task] | None = None
+        self._examples, self._source, self._plan, self._memory = examples, source, plan, memory
+        self._ready: tuple[model.Base, Working, llm.Task] | None = None
 
     def evaluate(self, genesis_bytes: bytes, effect: Evaluate) -> Evaluated:
         """Score one version.
@@ -74,12 +77,13 @@ class Scorer:
         examples = len(held_out(self._examples, self._plan))
         return Evaluated(version=effect.version, metrics=dict(metrics), examples=examples, seconds=time.monotonic() - started)
 
-    def _open(self, genesis: Genesis) -> tuple[model.Base, Weights, llm.Task]:
+    def _open(self, genesis: Genesis) -> tuple[model.Base, Working, llm.Task]:
         if self._threads:
             torch.set_num_threads(self._threads)
         data.check(self._examples, genesis.objective, self._source)
         base = model.open_base(self._where, self._support)
         model.check(genesis, base)
-        weights = model.workbench(genesis, base, threads=self._threads)
+        weights = model.workbench(genesis, base, threads=self._threads, memory=self._memory)
+        logs.info("base opened", memory=weights.memory)
         self._ready = (base, weights, llm.bind(genesis.objective, base.tokenizer))
         return self._ready

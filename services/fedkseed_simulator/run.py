@@ -18,6 +18,7 @@ from fedkseed.federation import Federation, Response
 from fedkseed.genesis import Genesis
 from fedkseed.ledger import artifact
 from fedkseed.ledger.artifact import Artifact
+from fedkseed.ram import Memory
 from fedkseed_client import training
 from fedkseed_client.events import Trained
 from fedkseed_client.machine import Assignment
@@ -31,7 +32,11 @@ from fedkseed_simulator.simulation import Simulation
 
 
 def run(
-    federation: Federation, out: Path, observe: Callable[[Fact], None] = lambda _: None, dtype: torch.dtype | None = None
+    federation: Federation,
+    out: Path,
+    observe: Callable[[Fact], None] = lambda _: None,
+    dtype: torch.dtype | None = None,
+    memory: Memory = "auto",
 ) -> Report:
     """Carry out a federation and leave its files in a directory.
 
@@ -40,6 +45,7 @@ def run(
         out: made if it is missing; files in it are replaced when they are complete.
         observe: is told every fact as it happens.
         dtype: what to compute in; what is fast on this machine by default.
+        memory: how weights are kept, see `model.workbench`.
 
     Returns:
         What the report shows. Its last scores are those of the exported model, computed in float32 from stored weights.
@@ -58,7 +64,7 @@ def run(
         journal.write(fact)
         observe(fact)
 
-    simulation = Embedded(federation, genesis, base, dataset, dtype).simulation(tell)
+    simulation = Embedded(federation, genesis, base, dataset, dtype, memory=memory).simulation(tell)
     _make(out)
     with journal:
         outcome = simulation.run()
@@ -98,12 +104,14 @@ class Embedded:
         base: model.Base,
         dataset: Dataset,
         dtype: torch.dtype | None = None,
+        *,
+        memory: Memory = "auto",
     ) -> None:
         self._federation, self._genesis = federation, genesis
         self._model, self._tokenizer = base.model, base.tokenizer
         self._task = llm.bind(federation.objective, base.tokenizer)
         self._reader = llm.Reader(base.model)
-        self._weights = model.workbench(genesis, base, dtype=dtype)
+        self._weights = model.workbench(genesis, base, dtype=dtype, memory=memory)
         self._held_out = dataset.held_out
         self._encoded = {name: [self._task.encode(e) for e in examples] for name, examples in dataset.clients.items()}
 

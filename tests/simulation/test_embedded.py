@@ -94,6 +94,14 @@ def test_two_identical_runs_leave_identical_ledgers_and_journals(tiny_base, tmp_
     assert artifact.read(tmp_path / "one" / "ledger.safetensors").coefficients.any()
 
 
+def test_a_run_that_streams_its_weights_leaves_the_same_files(tiny_base, tmp_path):
+    described = federation(tiny_base, tmp_path, training={"steps": 6})
+    run(described, tmp_path / "resident", memory="resident")
+    run(described, tmp_path / "streaming", memory="streaming")
+    for name in ("ledger.safetensors", "metrics.jsonl"):
+        assert (tmp_path / "resident" / name).read_bytes() == (tmp_path / "streaming" / name).read_bytes()
+
+
 def test_another_seed_of_the_simulation_is_another_ledger(tiny_base, tmp_path):
     described = federation(tiny_base, tmp_path, training={"steps": 4}, rounds={"total": 1})
     other = replace(described, simulation=replace(described.simulation, seed=1))
