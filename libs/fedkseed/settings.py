@@ -146,6 +146,8 @@ class LocalSettings(_Connecting):
     """RabbitMQ; without it, one is started"""
     redis_url: MaybeRedisUrl = None
     """Redis; without it, one is started"""
+    memory: Memory = "auto"
+    """working weights all in memory (`resident`) or only while they are used (`streaming`); `auto`: by the room"""
 
 
 class HealthSettings(BaseModel):

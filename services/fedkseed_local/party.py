@@ -20,6 +20,7 @@ from typing import Self
 from fedkseed.data import Dataset, Example
 from fedkseed.errors import FileError, LocalError
 from fedkseed.federation import ByField, Federation
+from fedkseed.ram import Memory
 from fedkseed.tls import Tls
 from fedkseed_local.program import Program
 from fedkseed_local.servers import RabbitServer, RedisServer
@@ -55,16 +56,20 @@ class Party:
         amqp_url: RabbitMQ; one is started without it.
         redis_url: Redis; one is started without it.
         tls: to those.
+        memory: how weights are kept, see FEDKSEED_MEMORY.
 
     Raises:
         CannotStart: a server is not installed, or does not come up.
     """
 
-    def __init__(self, folder: Path, amqp_url: str | None, redis_url: str | None, tls: Tls | None = None) -> None:
+    def __init__(
+        self, folder: Path, amqp_url: str | None, redis_url: str | None, tls: Tls | None = None, memory: Memory = "auto"
+    ) -> None:
         self.folder = folder.resolve()
         self._started = ExitStack()
         self._services: dict[str, Program] = {}
         self._amqp_url, self._redis_url, self._tls = amqp_url, redis_url, tls or Tls()
+        self._memory = memory
 
     def __enter__(self) -> Self:
         """Start the servers."""
@@ -102,6 +107,7 @@ class Party:
             "FEDKSEED_FEDERATION": federation.name,
             "FEDKSEED_AMQP_URL": str(self._amqp_url),
             "FEDKSEED_BASE": _absolute(federation.model.base),
+            "FEDKSEED_MEMORY": self._memory,
         }
         files = {"CA": self._tls.authority, "CERTIFICATE": self._tls.certificate, "KEY": self._tls.key}
         everybody |= {f"FEDKSEED_TLS_{name}": str(file.resolve()) for name, file in files.items() if file}
