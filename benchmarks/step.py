@@ -4,7 +4,7 @@ Baseline: two plain Hugging Face forward passes of the same batch, with the lang
 it a step of the published kind, written from the paper: the direction is drawn by `torch.normal` anew for each of four
 passes over the weights (+eps, -2 eps, +eps, update).
 
-    python -m benchmarks.step [--json] [--base DIR] [--runs N]
+    python -m benchmarks.step [--json] [--base DIR] [--runs N] [--device cuda]
 """
 
 import argparse
@@ -17,7 +17,7 @@ import transformers
 from benchmarks.interleaved import medians, report
 from fedkseed import llm
 from fedkseed.federation import Pool
-from fedkseed.zo import layout
+from fedkseed.zo import layout, passes
 from fedkseed.zo.estimator import projected_gradient
 from fedkseed.zo.materialise import Weights, local
 
@@ -52,7 +52,7 @@ def published(model: torch.nn.Module, tokens: torch.Tensor, seed: int) -> None:
     def move(scale: float) -> None:
         torch.manual_seed(seed)
         for p in parameters:
-            p.add_(torch.normal(mean=0.0, std=1.0, size=p.shape, dtype=p.dtype), alpha=scale)
+            p.add_(torch.normal(mean=0.0, std=1.0, size=p.shape, dtype=p.dtype, device=p.device), alpha=scale)
 
     move(EPS)
     plus = float(model(input_ids=tokens, labels=tokens).loss)
@@ -62,9 +62,10 @@ def published(model: torch.nn.Module, tokens: torch.Tensor, seed: int) -> None:
     move(-LR * (plus - minus) / (2 * EPS))
 
 
-def rows(base: Path, runs: int) -> list[dict[str, object]]:
+def rows(base: Path, runs: int, device: torch.device) -> list[dict[str, object]]:
     """One row per batch shape."""
     model, _ = llm.load_base(base)
+    model.to(device)
     parameters = layout.trainable(model)
     kept = {name: p.detach().clone() for name, p in parameters.items()}
     pool = Pool(family="hadamard", size=4096, seed=1)
@@ -78,12 +79,12 @@ def rows(base: Path, runs: int) -> list[dict[str, object]]:
         here.perturb_(k, EPS)
         plus = llm.mean_loss(model, task, batch)
         here.perturb_(k, -EPS)
-        gradient = projected_gradient(plus, llm.mean_loss(model, task, batch), EPS)
+        gradient = projected_gradient(*torch.stack([plus, llm.mean_loss(model, task, batch)]).tolist(), EPS)
         here.move_(k, LR / weights.tick * float(gradient or 0.0))
 
     result = []
     for size, length in SHAPES:
-        tokens = torch.from_numpy(rng.integers(0, 40_000, (size, length)))
+        tokens = torch.from_numpy(rng.integers(0, 40_000, (size, length))).to(device)
         batch = [task.encode(line) for line in tokens.tolist()]
         seconds = medians(
             {
@@ -111,10 +112,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", type=Path, default=Path(".cache/smollm2-135m"), help="directory of the base model")
     parser.add_argument("--runs", type=int, default=7, help="turns of which the median counts")
+    parser.add_argument("--device", default="cpu", help="what to compute on")
     parser.add_argument("--json", action="store_true", help="print a record instead of a table")
     arguments = parser.parse_args()
     transformers.logging.disable_progress_bar()
-    report("a hadamard step over two plain forward passes, float32", rows(arguments.base, arguments.runs), arguments.json)
+    measured = rows(arguments.base, arguments.runs, passes.find(arguments.device))
+    report("a hadamard step over two plain forward passes, float32", measured, arguments.json)
 
 
 if __name__ == "__main__":

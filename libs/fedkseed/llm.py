@@ -82,8 +82,10 @@ def _reason(base: str | Path, error: Exception) -> str:
     return sentence if Path(base).is_dir() else f"no such directory, and not a model id that can be loaded: {sentence}"
 
 
-def compute_dtype() -> torch.dtype:
-    """The dtype that forward passes are fast in on this machine: bfloat16 where the processor multiplies it natively."""
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """The dtype that forward passes are fast in on a device: bfloat16 where it multiplies that natively."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float32
     features = torch.cpu.get_capabilities()
     return torch.bfloat16 if features.get("amx_bf16") or features.get("avx512_bf16") or features.get("bf16") else torch.float32
 
@@ -145,7 +147,7 @@ class LabelWordsTask:
     def losses(self, model: torch.nn.Module, batch: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss and hit of every example, shapes (batch,)."""
         logits, targets = read_logits(model, batch)
-        return _score(logits[:, self._words], targets)
+        return _score(logits[:, _on(logits.device, self._words)], targets)
 
 
 class ResponseTask:
@@ -180,16 +182,27 @@ class ResponseTask:
         return _score(*read_logits(model, batch))
 
 
-def read_logits(model: torch.nn.Module, batch: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits where they are read, float32 (reads, vocabulary), and the targets, int64 (reads,)."""
+def read_logits(model: Any, batch: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits where they are read, float32 (reads, vocabulary), and the targets, int64 (reads,), on the device of the output."""
+    end = model.get_output_embeddings().weight.device
     width = max(len(encoded.tokens) for encoded in batch)
-    tokens = torch.tensor([[*encoded.tokens, *([0] * (width - len(encoded.tokens)))] for encoded in batch])
-    rows = torch.tensor([row for row, encoded in enumerate(batch) for _ in encoded.reads])
-    columns = torch.tensor([column for encoded in batch for column in encoded.reads])
-    targets = torch.tensor([target for encoded in batch for target in encoded.targets])
+    tokens = _given([[*encoded.tokens, *([0] * (width - len(encoded.tokens)))] for encoded in batch], model)
+    rows = _on(end, [row for row, encoded in enumerate(batch) for _ in encoded.reads])
+    columns = _on(end, [column for encoded in batch for column in encoded.reads])
+    targets = _on(end, [target for encoded in batch for target in encoded.targets])
     with _gathering(model, rows, columns):
         logits = model(input_ids=tokens, use_cache=False).logits
     return logits[:, 0].float(), targets
+
+
+def _given(tokens: Sequence[Sequence[int]], model: Any) -> torch.Tensor:
+    """Tokens on the device where a model takes them."""
+    return _on(model.get_input_embeddings().weight.device, tokens)
+
+
+def _on(device: torch.device, numbers: Sequence[Any]) -> torch.Tensor:
+    """Integers on a device; nobody waits for what a GPU does before it takes them."""
+    return torch.tensor(numbers).to(device, non_blocking=True)
 
 
 @contextmanager
@@ -212,9 +225,9 @@ def _tokens(tokenizer: Any, text: str) -> list[int]:
 
 
 @torch.inference_mode()
-def mean_loss(model: torch.nn.Module, task: Task, batch: Sequence[Encoded]) -> float:
-    """Mean loss of a batch, in one forward pass."""
-    return float(task.losses(model, batch)[0].mean())
+def mean_loss(model: torch.nn.Module, task: Task, batch: Sequence[Encoded]) -> torch.Tensor:
+    """Mean loss of a batch, in one forward pass; a scalar that is still on its device, where it may not be computed yet."""
+    return task.losses(model, batch)[0].mean()
 
 
 @torch.inference_mode()
@@ -238,7 +251,7 @@ def passages(tokenizer: Any, text: str, count: int, length: int, generator: np.r
 
 def text_loss(model: Any, batch: Sequence[Sequence[int]]) -> torch.Tensor:
     """The language-model loss over all tokens of passages of one length, with a graph for its gradient."""
-    tokens = torch.tensor(batch)
+    tokens = _given(batch, model)
     loss: torch.Tensor = model(input_ids=tokens, labels=tokens, use_cache=False).loss
     return loss
 
@@ -248,7 +261,7 @@ def respond(model: Any, task: ResponseTask, tokenizer: Any, examples: Sequence[M
     """Continue every example's prompt greedily with at most so many tokens."""
     responses = []
     for example in examples:
-        prompt = torch.tensor([task.prompt(example)])
+        prompt = _given([task.prompt(example)], model)
         options = {"max_new_tokens": tokens, "do_sample": False, "pad_token_id": tokenizer.eos_token_id}
         output = model.generate(prompt, attention_mask=torch.ones_like(prompt), **options)
         responses.append(tokenizer.decode(output[0, prompt.shape[1] :], skip_special_tokens=True))

@@ -20,7 +20,7 @@ from fedkseed.federation import Federation
 from fedkseed.genesis import Genesis, TensorSpec
 from fedkseed.ledger import artifact
 from fedkseed.ledger.artifact import Artifact
-from fedkseed.zo import layout, support
+from fedkseed.zo import layout, passes, support
 from fedkseed.zo.layout import Support
 from fedkseed.zo.materialise import Weights, rebuilt
 
@@ -93,17 +93,30 @@ def check(genesis: Genesis, base: Base) -> None:
         raise SupportMismatch(f"the support is not the one that federation {genesis.federation} was founded on")
 
 
-def workbench(genesis: Genesis, base: Base, *, dtype: torch.dtype | None = None, threads: int | None = None) -> Weights:
+def workbench(
+    genesis: Genesis,
+    base: Base,
+    *,
+    dtype: torch.dtype | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> Weights:
     """Make a base's model the working model of local training; its base values are kept beside it, never written.
 
     Args:
         genesis: what the base was checked against.
         base: taken over: its model shows whatever the weights are asked to be.
-        dtype: what to compute in; what is fast on this machine by default.
-        threads: threads of a pass over the weights.
+        dtype: what to compute in; what is fast on the device by default.
+        device: what to compute on, as torch names it; a GPU by default, where there is one that can be used.
+        threads: threads of a pass over the weights, where the processor does it.
+
+    Raises:
+        SettingError: there is no such device, or its kernels do not work exactly.
     """
+    where = passes.find(device)
+    base.model.to(where)  # type: ignore[arg-type] # what it takes is hidden by a decorator
     kept = {name: p.detach() for name, p in base.parameters.items()}
-    llm.compute_in_(base.model, dtype or llm.compute_dtype())
+    llm.compute_in_(base.model, dtype or llm.compute_dtype(where))
     if base.support is None:
         for name, parameter in base.parameters.items():
             if parameter.data_ptr() == kept[name].data_ptr():

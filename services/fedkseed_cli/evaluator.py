@@ -28,7 +28,13 @@ def evaluator(source: Path) -> None:
     from fedkseed_evaluator.scoring import Scorer
 
     scorer = Scorer(
-        base=chosen.base, support=chosen.support, examples=examples, source=source, plan=chosen.plan, threads=chosen.threads
+        base=chosen.base,
+        support=chosen.support,
+        examples=examples,
+        source=source,
+        plan=chosen.plan,
+        device=chosen.device,
+        threads=chosen.threads,
     )
 
     def begin(effect: Evaluate) -> None:

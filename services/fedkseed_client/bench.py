@@ -26,6 +26,7 @@ class Bench:
         source: where they come from, for what is wrong with them.
         client: whose they are.
         seed: root of the client's random choices.
+        device: to compute on.
         threads: to compute with.
         stepped: told of the time of every local step; called from the thread that trains.
     """
@@ -39,10 +40,11 @@ class Bench:
         source: Path,
         client: str,
         seed: int,
+        device: str | None,
         threads: int | None,
         stepped: Stepped,
     ) -> None:
-        self._where, self._support, self._threads = base, support, threads
+        self._where, self._support, self._device, self._threads = base, support, device, threads
         self._examples, self._source, self._client, self._seed = examples, source, client, seed
         self._stepped = stepped
         self._ready: tuple[model.Base, Weights, llm.Task, list[llm.Encoded]] | None = None
@@ -62,7 +64,7 @@ class Bench:
         started = time.monotonic()
         base, weights, task, encoded = self._ready or self._open(Genesis.decode(genesis_bytes))
 
-        def loss(batch: Sequence[llm.Encoded]) -> float:
+        def loss(batch: Sequence[llm.Encoded]) -> torch.Tensor:
             check()
             return llm.mean_loss(base.model, task, batch)
 
@@ -82,6 +84,6 @@ class Bench:
         base = model.open_base(self._where, self._support)
         model.check(genesis, base)
         task = llm.bind(genesis.objective, base.tokenizer)
-        weights = model.workbench(genesis, base, threads=self._threads)
+        weights = model.workbench(genesis, base, device=self._device, threads=self._threads)
         self._ready = (base, weights, task, [task.encode(example) for example in self._examples])
         return self._ready

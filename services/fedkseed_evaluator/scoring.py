@@ -43,6 +43,7 @@ class Scorer:
         examples: held-out examples.
         source: where they come from, for what is wrong with them.
         plan: how versions are scored.
+        device: to compute on.
         threads: to compute with.
     """
 
@@ -54,9 +55,10 @@ class Scorer:
         examples: Sequence[Example],
         source: Path,
         plan: EvaluationPlan,
+        device: str | None,
         threads: int | None,
     ) -> None:
-        self._where, self._support, self._threads = base, support, threads
+        self._where, self._support, self._device, self._threads = base, support, device, threads
         self._examples, self._source, self._plan = examples, source, plan
         self._ready: tuple[model.Base, Weights, llm.Task] | None = None
 
@@ -80,6 +82,6 @@ class Scorer:
         data.check(self._examples, genesis.objective, self._source)
         base = model.open_base(self._where, self._support)
         model.check(genesis, base)
-        weights = model.workbench(genesis, base, threads=self._threads)
+        weights = model.workbench(genesis, base, device=self._device, threads=self._threads)
         self._ready = (base, weights, llm.bind(genesis.objective, base.tokenizer))
         return self._ready

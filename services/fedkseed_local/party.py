@@ -55,16 +55,19 @@ class Party:
         amqp_url: RabbitMQ; one is started without it.
         redis_url: Redis; one is started without it.
         tls: to those.
+        device: what clients and evaluator compute on.
 
     Raises:
         CannotStart: a server is not installed, or does not come up.
     """
 
-    def __init__(self, folder: Path, amqp_url: str | None, redis_url: str | None, tls: Tls | None = None) -> None:
+    def __init__(
+        self, folder: Path, amqp_url: str | None, redis_url: str | None, tls: Tls | None = None, device: str | None = None
+    ) -> None:
         self.folder = folder.resolve()
         self._started = ExitStack()
         self._services: dict[str, Program] = {}
-        self._amqp_url, self._redis_url, self._tls = amqp_url, redis_url, tls or Tls()
+        self._amqp_url, self._redis_url, self._tls, self._device = amqp_url, redis_url, tls or Tls(), device
 
     def __enter__(self) -> Self:
         """Start the servers."""
@@ -105,6 +108,8 @@ class Party:
         }
         files = {"CA": self._tls.authority, "CERTIFICATE": self._tls.certificate, "KEY": self._tls.key}
         everybody |= {f"FEDKSEED_TLS_{name}": str(file.resolve()) for name, file in files.items() if file}
+        if self._device:
+            everybody["FEDKSEED_DEVICE"] = self._device
         if federation.model.support:
             everybody["FEDKSEED_SUPPORT"] = _absolute(federation.model.support)
         self._start(AGGREGATOR, [AGGREGATOR], everybody | {"FEDKSEED_REDIS_URL": self.redis_url}, 1)

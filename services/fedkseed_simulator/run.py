@@ -31,7 +31,11 @@ from fedkseed_simulator.simulation import Simulation
 
 
 def run(
-    federation: Federation, out: Path, observe: Callable[[Fact], None] = lambda _: None, dtype: torch.dtype | None = None
+    federation: Federation,
+    out: Path,
+    observe: Callable[[Fact], None] = lambda _: None,
+    dtype: torch.dtype | None = None,
+    device: str | None = None,
 ) -> Report:
     """Carry out a federation and leave its files in a directory.
 
@@ -39,7 +43,8 @@ def run(
         federation: as loaded from its file.
         out: made if it is missing; files in it are replaced when they are complete.
         observe: is told every fact as it happens.
-        dtype: what to compute in; what is fast on this machine by default.
+        dtype: what to compute in; what is fast on the device by default.
+        device: what to compute on; a GPU by default, where there is one that can be used.
 
     Returns:
         What the report shows. Its last scores are those of the exported model, computed in float32 from stored weights.
@@ -58,7 +63,7 @@ def run(
         journal.write(fact)
         observe(fact)
 
-    simulation = Embedded(federation, genesis, base, dataset, dtype).simulation(tell)
+    simulation = Embedded(federation, genesis, base, dataset, dtype=dtype, device=device).simulation(tell)
     _make(out)
     with journal:
         outcome = simulation.run()
@@ -97,12 +102,14 @@ class Embedded:
         genesis: Genesis,
         base: model.Base,
         dataset: Dataset,
+        *,
         dtype: torch.dtype | None = None,
+        device: str | None = None,
     ) -> None:
         self._federation, self._genesis = federation, genesis
         self._model, self._tokenizer = base.model, base.tokenizer
         self._task = llm.bind(federation.objective, base.tokenizer)
-        self._weights = model.workbench(genesis, base, dtype=dtype)
+        self._weights = model.workbench(genesis, base, dtype=dtype, device=device)
         self._held_out = dataset.held_out
         self._encoded = {name: [self._task.encode(e) for e in examples] for name, examples in dataset.clients.items()}
 
