@@ -19,7 +19,7 @@ from fedkseed import llm
 from fedkseed.federation import Pool
 from fedkseed.zo import layout, passes
 from fedkseed.zo.estimator import projected_gradient
-from fedkseed.zo.materialise import Weights, local
+from fedkseed.zo.materialise import Weights
 
 EPS, LR = 1e-3, 1e-6
 SHAPES = ((1, 64), (8, 32), (8, 64))
@@ -32,9 +32,9 @@ class WholeText:
         """Every token predicts the next."""
         return llm.Encoded(tokens=tuple(tokens), reads=tuple(range(len(tokens) - 1)), targets=tuple(tokens[1:]))
 
-    def losses(self, model: torch.nn.Module, batch: list[llm.Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
+    def losses(self, reader: llm.Reader, batch: list[llm.Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss of every token; hits are not looked at."""
-        logits, targets = llm.read_logits(model, batch)
+        logits, targets = reader.logits(batch)
         return torch.nn.functional.cross_entropy(logits, targets, reduction="none"), targets
 
 
@@ -71,15 +71,15 @@ def rows(base: Path, runs: int, device: torch.device) -> list[dict[str, object]]
     pool = Pool(family="hadamard", size=4096, seed=1)
     slots = layout.place(pool, layout.describe(parameters))
     weights = Weights(pool=pool, slots=slots, base=kept, working=parameters, tick=LR / 16)
-    here, task = local(weights, np.zeros(4096, np.int64)), WholeText()
+    here, task, reader = weights.local(np.zeros(4096, np.int64)), WholeText(), llm.Reader(model)
     rng = np.random.default_rng(0)
 
     def ours(batch: list[llm.Encoded]) -> None:
         k = int(rng.integers(4096))
         here.perturb_(k, EPS)
-        plus = llm.mean_loss(model, task, batch)
+        plus = llm.mean_loss(reader, task, batch)
         here.perturb_(k, -EPS)
-        gradient = projected_gradient(*torch.stack([plus, llm.mean_loss(model, task, batch)]).tolist(), EPS)
+        gradient = projected_gradient(*torch.stack([plus, llm.mean_loss(reader, task, batch)]).tolist(), EPS)
         here.move_(k, LR / weights.tick * float(gradient or 0.0))
 
     result = []

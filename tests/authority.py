@@ -2,18 +2,20 @@
 
 import datetime as dt
 import ipaddress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fedkseed.tls import Tls
 from fedkseed_local.servers import LOOPBACK
 
 DAY = dt.timedelta(days=1)
+USAGES = {"server auth": ExtendedKeyUsageOID.SERVER_AUTH, "client auth": ExtendedKeyUsageOID.CLIENT_AUTH}
 PEM, PKCS8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
 
 
@@ -44,12 +46,23 @@ class Authority:
         self.file.write_bytes(self._certificate.public_bytes(PEM))
 
     def certify(
-        self, name: str, *, address: str = LOOPBACK, end: dt.timedelta = DAY, password: bytes | None = None
+        self,
+        name: str,
+        *,
+        address: str = LOOPBACK,
+        end: dt.timedelta = DAY,
+        password: bytes | None = None,
+        usages: Iterable[str] = (),
     ) -> Certified:
-        """A certificate for a name and an address of this machine, valid from two days ago to some time from now."""
+        """A certificate for a name and an address of this machine, valid from two days ago to some time from now.
+
+        It does for servers and clients, or for the usages that are given, as cert-manager calls them.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         names = x509.SubjectAlternativeName([x509.DNSName(name), x509.IPAddress(ipaddress.ip_address(address))])
         certificate = _begun(named(name), self._name, key, end=end).add_extension(names, critical=False)
+        if usages:
+            certificate = certificate.add_extension(x509.ExtendedKeyUsage([USAGES[usage] for usage in usages]), critical=False)
         made = Certified(self._folder / f"{name}.pem", self._folder / f"{name}.key")
         made.certificate.write_bytes(certificate.sign(self._key, hashes.SHA256()).public_bytes(PEM))
         hidden = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()

@@ -1,6 +1,7 @@
 """The files of a deployment as the tools of their users read them: Compose and kubectl, of the development environment."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import yaml
 from tests.pages import ROOT
 
 DEPLOY = ROOT / "deploy"
+OVERLAYS = DEPLOY / "kubernetes" / "overlays"
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
 
@@ -34,7 +36,20 @@ def compose() -> dict:
 @cache
 def manifests(overlay: str) -> tuple[dict, ...]:
     """What an overlay gives to a cluster."""
-    return tuple(yaml.safe_load_all(tool("kubectl", "kustomize", DEPLOY / "kubernetes" / "overlays" / overlay)))
+    return built(OVERLAYS / overlay)
+
+
+def built(kustomization: Path) -> tuple[dict, ...]:
+    """What kustomize makes of a folder."""
+    return tuple(yaml.safe_load_all(tool("kubectl", "kustomize", kustomization)))
+
+
+def with_component(overlay: str, component: str, folder: Path) -> tuple[dict, ...]:
+    """What an overlay of one's own gives to a cluster, in a folder: one of those here with one more component."""
+    places = {"resources": OVERLAYS / overlay, "components": OVERLAYS.parent / "components" / component}
+    own = {key: [os.path.relpath(path, folder.resolve())] for key, path in places.items()}
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
+    return built(folder)
 
 
 def of_kind(overlay: str, *kinds: str) -> Iterator[dict]:

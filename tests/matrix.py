@@ -7,6 +7,8 @@ from pika import BasicProperties
 
 from fedkseed.transport.topology import (
     Address,
+    archive,
+    archive_stream,
     dead_queue,
     last_queue,
     mailbox_queue,
@@ -47,10 +49,16 @@ def bind(queue: Callable[[str], str], to: Callable[[str], Address]) -> Attempt:
     return lambda channel, name: channel.queue_bind(queue(name), to(name).exchange, to(name).key)
 
 
-def declare(channel: Any, _: str) -> object:
-    """Declare the queue of updates as it is."""
-    queue = next(queue for queue in shared(F).queues if queue.name == updates_queue(F))
-    return channel.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments))
+def read_archive(channel: Any, _: str) -> object:
+    """Read what will come: a letter that was delivered could not be given back to a stream when the channel is closed."""
+    channel.basic_qos(prefetch_count=1)
+    return channel.basic_consume(archive_stream(F), lambda *_: None, arguments={"x-stream-offset": "next"})
+
+
+def declare(name: str) -> Attempt:
+    """Declare a queue as it is."""
+    queue = next(queue for queue in (shared(F) | archive(F)).queues if queue.name == name)
+    return lambda channel, _: channel.queue_declare(name, durable=True, arguments=dict(queue.arguments))
 
 
 MATRIX: Mapping[str, tuple[Attempt, tuple[str, ...]]] = {
@@ -84,7 +92,14 @@ MATRIX: Mapping[str, tuple[Attempt, tuple[str, ...]]] = {
         bind(lambda name: mailbox_queue(F, name), lambda _: to_aggregator(F, "update", ANOTHER)),
         STAFF,
     ),
-    "declare or remove `updates`": (declare, STAFF),
+    "declare or remove `updates`": (declare(updates_queue(F)), STAFF),
+    "read `archive`": (read_archive, STAFF),
+    "write to `archive` through the default exchange": (
+        publish(lambda _: Address(exchange="", key=archive_stream(F))),
+        STAFF,
+    ),
+    "have announcements put into `archive`": (bind(lambda _: archive_stream(F), lambda _: to_all(F)), STAFF),
+    "declare or remove `archive`": (declare(archive_stream(F)), STAFF),
     "declare a queue of another name": (
         lambda channel, name: channel.queue_declare(f"more.{name}", exclusive=True),
         ("operator",),

@@ -1,13 +1,16 @@
 """The language model: loading a base, the dtype to compute in, and the objectives that training and scoring share.
 
-Rules kept here: batches are padded on the right, where a causal model never looks, so no mask is needed; hidden states
-are gathered before the output embedding, so logits exist only where they are read.
+Rules kept here: examples of unlike length share one row, where the model keeps them apart, and are padded on the right
+otherwise, where a causal model never looks; hidden states are gathered before the output embedding, so logits exist only
+where they are read.
 """
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,7 +41,7 @@ class Task(Protocol):
     def encode(self, example: Mapping[str, Any]) -> Encoded:
         """Turn an example into tokens."""
 
-    def losses(self, model: torch.nn.Module, batch: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
+    def losses(self, reader: "Reader", batch: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss and hit (1 where the best answer was the target) of every target, shapes (targets,)."""
 
 
@@ -90,16 +93,28 @@ def compute_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if features.get("amx_bf16") or features.get("avx512_bf16") or features.get("bf16") else torch.float32
 
 
-def compute_in_(model: torch.nn.Module, dtype: torch.dtype) -> None:
-    """Let a model compute in a dtype, its one-dimensional parameters staying float32.
+def computed_in(parameter: torch.Tensor, dtype: torch.dtype) -> torch.dtype:
+    """What a parameter is computed in, in a model that computes in a dtype: its one-dimensional parameters stay float32.
 
-    Norm weights and biases are large beside a perturbation: rounded to 16 bits they would swallow it. Their modules
-    return what the matrices after them take.
+    Norm weights and biases are large beside a perturbation: rounded to 16 bits they would swallow it.
+    """
+    return torch.float32 if parameter.dim() == 1 else dtype
+
+
+def compute_in_(model: torch.nn.Module, dtype: torch.dtype, elsewhere: Container[torch.nn.Parameter] = ()) -> None:
+    """Let a model compute in a dtype: convert its parameters, and have modules of vectors return what matrices take.
+
+    Args:
+        model: to be changed.
+        dtype: see `computed_in`.
+        elsewhere: parameters that are converted by whoever shows them.
     """
     for module in model.modules():
-        for parameter in module.parameters(recurse=False):
-            parameter.data = parameter.data.to(torch.float32 if parameter.dim() == 1 else dtype)
-        if dtype != torch.float32 and any(p.dim() == 1 for p in module.parameters(recurse=False)):
+        own = list(module.parameters(recurse=False))
+        for parameter in own:
+            if parameter not in elsewhere:
+                parameter.data = parameter.data.to(computed_in(parameter, dtype))
+        if dtype != torch.float32 and any(p.dim() == 1 for p in own):
             _return_as_(module, dtype)
 
 
@@ -112,6 +127,16 @@ def _return_as_(module: Any, dtype: torch.dtype) -> None:
         module.forward = lambda x: (x @ module.weight + module.bias).to(dtype)
     else:
         module.register_forward_hook(lambda _module, _args, output: output.to(dtype))
+
+
+def parts(model: Any) -> tuple[torch.nn.Module, list[torch.nn.Module], torch.nn.Module]:
+    """A model's input embedding, its layers, which are what its authors say must not be split, and its output embedding."""
+    kinds, layers, inside = set(model._no_split_modules or ()), [], set()  # noqa: SLF001 - it has no public name
+    for module in model.modules():
+        if type(module).__name__ in kinds and module not in inside:
+            layers.append(module)
+            inside.update(module.modules())
+    return model.get_input_embeddings(), layers, model.get_output_embeddings()
 
 
 def bind(objective: Objective, tokenizer: Any) -> Task:
@@ -144,10 +169,10 @@ class LabelWordsTask:
         head = self._tokenizer(self._head + example["text"])["input_ids"][: max(1, self._limit - len(tail))]
         return Encoded(tokens=(*head, *tail), reads=(len(head) + len(tail) - 1,), targets=(int(example["label"]),))
 
-    def losses(self, model: torch.nn.Module, batch: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
+    def losses(self, reader: "Reader", batch: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss and hit of every example, shapes (batch,)."""
-        logits, targets = read_logits(model, batch)
-        return _score(logits[:, _on(logits.device, self._words)], targets)
+        logits, targets = reader.logits(batch)
+        return _score(logits[:, _to(logits.device, torch.tensor(self._words))], targets)
 
 
 class ResponseTask:
@@ -177,32 +202,96 @@ class ResponseTask:
         encoded = self._tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=True)
         return list(encoded["input_ids"])
 
-    def losses(self, model: torch.nn.Module, batch: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
+    def losses(self, reader: "Reader", batch: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss and hit of every response token, shapes (tokens,)."""
-        return _score(*read_logits(model, batch))
+        return _score(*reader.logits(batch))
 
 
-def read_logits(model: Any, batch: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits where they are read, float32 (reads, vocabulary), and the targets, int64 (reads,), on the device of the output."""
-    end = model.get_output_embeddings().weight.device
+class Reader:
+    """A causal model, read in batches.
+
+    Examples of unlike length are packed: they stand behind one another in one row, and attention is told where each
+    begins, so that nothing is computed for padding. That is done where the model really keeps them apart, which is tried
+    once, and where a longer row costs less than padding.
+
+    Args:
+        model: a causal language model; its weights may change from one batch to the next.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def logits(self, batch: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits where they are read, float32 (reads, vocabulary), and the targets, int64 (reads,)."""
+        lengths = [len(encoded.tokens) for encoded in batch]
+        arranged = _packed if self._is_shorter_packed(lengths) and self._keeps_apart else _padded
+        rows, columns, inputs = arranged(batch)
+        targets = torch.tensor([target for encoded in batch for target in encoded.targets])
+        end = self._model.get_output_embeddings().weight.device
+        with _gathering(self._model, _to(end, rows), _to(end, columns)):
+            logits = self._run(**inputs)
+        return logits[:, 0].float(), _to(end, targets)
+
+    def _is_shorter_packed(self, lengths: Sequence[int]) -> bool:
+        """Whether attention over one long row costs less than padding saves.
+
+        A token costs some 24 h^2 operations a layer in matrices of width h; a pair of tokens 4 h in attention. One row is
+        masked and looks at all its pairs, padded ones look at what came before.
+        """
+        tokens, padded = sum(lengths), len(lengths) * max(lengths)
+        width: int = self._model.config.get_text_config().hidden_size
+        return tokens**2 - padded * max(lengths) // 2 < 6 * width * (padded - tokens)
+
+    @cached_property
+    def _keeps_apart(self) -> bool:
+        """Whether a sequence gives the same logits behind another one as alone: some architectures ignore where it begins."""
+        vocabulary, begin = self._model.config.get_text_config().vocab_size, torch.arange(8)[None]
+        row = torch.arange(16)[None] % vocabulary
+        apart = self._try(input_ids=row, position_ids=begin.repeat(1, 2))[:, 8:]
+        mixed = self._try(input_ids=row)[:, 8:]
+        alone = self._try(input_ids=row[:, 8:])
+        return float((apart - alone).norm()) <= 0.1 * float((mixed - alone).norm())
+
+    @torch.inference_mode()
+    def _try(self, **inputs: torch.Tensor) -> torch.Tensor:
+        return self._run(**inputs)
+
+    def _run(self, **inputs: torch.Tensor) -> torch.Tensor:
+        begin = _entrance(self._model)
+        logits: torch.Tensor = self._model(**{name: _to(begin, line) for name, line in inputs.items()}, use_cache=False).logits
+        return logits
+
+
+_Arranged = tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]  # rows and columns that are read; what the model takes
+
+
+def _padded(batch: Sequence[Encoded]) -> _Arranged:
+    """One example a row."""
     width = max(len(encoded.tokens) for encoded in batch)
-    tokens = _given([[*encoded.tokens, *([0] * (width - len(encoded.tokens)))] for encoded in batch], model)
-    rows = _on(end, [row for row, encoded in enumerate(batch) for _ in encoded.reads])
-    columns = _on(end, [column for encoded in batch for column in encoded.reads])
-    targets = _on(end, [target for encoded in batch for target in encoded.targets])
-    with _gathering(model, rows, columns):
-        logits = model(input_ids=tokens, use_cache=False).logits
-    return logits[:, 0].float(), targets
+    tokens = torch.tensor([[*encoded.tokens, *([0] * (width - len(encoded.tokens)))] for encoded in batch])
+    rows = torch.tensor([row for row, encoded in enumerate(batch) for _ in encoded.reads])
+    columns = torch.tensor([column for encoded in batch for column in encoded.reads])
+    return rows, columns, {"input_ids": tokens}
 
 
-def _given(tokens: Sequence[Sequence[int]], model: Any) -> torch.Tensor:
-    """Tokens on the device where a model takes them."""
-    return _on(model.get_input_embeddings().weight.device, tokens)
+def _packed(batch: Sequence[Encoded]) -> _Arranged:
+    """One row, in which positions begin at zero with each example."""
+    starts = accumulate((len(encoded.tokens) for encoded in batch), initial=0)
+    columns = torch.tensor([start + column for start, encoded in zip(starts, batch, strict=False) for column in encoded.reads])
+    tokens = torch.tensor([[token for encoded in batch for token in encoded.tokens]])
+    positions = torch.tensor([[position for encoded in batch for position in range(len(encoded.tokens))]])
+    return torch.zeros_like(columns), columns, {"input_ids": tokens, "position_ids": positions}
 
 
-def _on(device: torch.device, numbers: Sequence[Any]) -> torch.Tensor:
-    """Integers on a device; nobody waits for what a GPU does before it takes them."""
-    return torch.tensor(numbers).to(device, non_blocking=True)
+def _entrance(model: Any) -> torch.device:
+    """Where a model takes tokens."""
+    device: torch.device = model.get_input_embeddings().weight.device
+    return device
+
+
+def _to(device: torch.device, line: torch.Tensor) -> torch.Tensor:
+    """The same on a device; nobody waits for what a GPU does before it takes it."""
+    return line.to(device, non_blocking=True)
 
 
 @contextmanager
@@ -225,16 +314,16 @@ def _tokens(tokenizer: Any, text: str) -> list[int]:
 
 
 @torch.inference_mode()
-def mean_loss(model: torch.nn.Module, task: Task, batch: Sequence[Encoded]) -> torch.Tensor:
+def mean_loss(reader: Reader, task: Task, batch: Sequence[Encoded]) -> torch.Tensor:
     """Mean loss of a batch, in one forward pass; a scalar that is still on its device, where it may not be computed yet."""
-    return task.losses(model, batch)[0].mean()
+    return task.losses(reader, batch)[0].mean()
 
 
 @torch.inference_mode()
-def score(model: torch.nn.Module, task: Task, examples: Sequence[Encoded], batch: int) -> dict[str, float]:
+def score(reader: Reader, task: Task, examples: Sequence[Encoded], batch: int) -> dict[str, float]:
     """Mean loss and accuracy over all targets of held-out examples; batches hold examples of like length."""
     ordered = sorted(examples, key=lambda encoded: len(encoded.tokens))
-    results = [task.losses(model, ordered[i : i + batch]) for i in range(0, len(ordered), batch)]
+    results = [task.losses(reader, ordered[i : i + batch]) for i in range(0, len(ordered), batch)]
     losses, hits = (torch.cat(column) for column in zip(*results, strict=True))
     return {"loss": float(losses.double().mean()), "accuracy": float(hits.double().mean())}
 
@@ -251,7 +340,7 @@ def passages(tokenizer: Any, text: str, count: int, length: int, generator: np.r
 
 def text_loss(model: Any, batch: Sequence[Sequence[int]]) -> torch.Tensor:
     """The language-model loss over all tokens of passages of one length, with a graph for its gradient."""
-    tokens = _given(batch, model)
+    tokens = _to(_entrance(model), torch.tensor(batch))
     loss: torch.Tensor = model(input_ids=tokens, labels=tokens, use_cache=False).loss
     return loss
 
@@ -261,7 +350,7 @@ def respond(model: Any, task: ResponseTask, tokenizer: Any, examples: Sequence[M
     """Continue every example's prompt greedily with at most so many tokens."""
     responses = []
     for example in examples:
-        prompt = _given([task.prompt(example)], model)
+        prompt = _to(_entrance(model), torch.tensor([task.prompt(example)]))
         options = {"max_new_tokens": tokens, "do_sample": False, "pad_token_id": tokenizer.eos_token_id}
         output = model.generate(prompt, attention_mask=torch.ones_like(prompt), **options)
         responses.append(tokenizer.decode(output[0, prompt.shape[1] :], skip_special_tokens=True))

@@ -14,15 +14,17 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from fedkseed import llm
+from fedkseed import llm, ram
 from fedkseed.errors import BaseMismatch, EmptyData, FileError, SettingError, SupportMismatch
 from fedkseed.federation import Federation
 from fedkseed.genesis import Genesis, TensorSpec
 from fedkseed.ledger import artifact
 from fedkseed.ledger.artifact import Artifact
+from fedkseed.ram import Memory
 from fedkseed.zo import layout, passes, support
 from fedkseed.zo.layout import Support
-from fedkseed.zo.materialise import Weights, rebuilt
+from fedkseed.zo.materialise import Weights, Working, rebuilt
+from fedkseed.zo.streaming import Anatomy, Streamed
 
 BATCH = 4  # passages whose gradient is taken together when a support is chosen
 TICKS_PER_STEP = 16  # tick = eta_0 / 16: a unit scalar gradient moves a coefficient by sixteen ticks
@@ -100,7 +102,8 @@ def workbench(
     dtype: torch.dtype | None = None,
     device: str | None = None,
     threads: int | None = None,
-) -> Weights:
+    memory: Memory = "resident",
+) -> Working:
     """Make a base's model the working model of local training; its base values are kept beside it, never written.
 
     Args:
@@ -109,20 +112,43 @@ def workbench(
         dtype: what to compute in; what is fast on the device by default.
         device: what to compute on, as torch names it; a GPU by default, where there is one that can be used.
         threads: threads of a pass over the weights, where the processor does it.
+        memory: `resident`: working weights are kept beside the base; `streaming`: each only while it is used;
+            `auto`: resident where there is room, and on a GPU. A sparse support has so few that they are always resident.
 
     Raises:
-        SettingError: there is no such device, or its kernels do not work exactly.
+        SettingError: there is no such device, or its kernels do not work exactly; the weights of the pool's family, or on
+            that device, cannot be streamed.
     """
     where = passes.find(device)
-    base.model.to(where)  # type: ignore[arg-type] # what it takes is hidden by a decorator
+    if where.type != "cpu":
+        if memory == "streaming":
+            raise SettingError(f"memory: streaming needs the processor, not {where}")
+        memory = "resident"
+        base.model.to(where)  # type: ignore[arg-type] # what it takes is hidden by a decorator
+    dtype = dtype or llm.compute_dtype(where)
     kept = {name: p.detach() for name, p in base.parameters.items()}
-    llm.compute_in_(base.model, dtype or llm.compute_dtype(where))
+    dtypes = {name: llm.computed_in(p, dtype) for name, p in kept.items()}
+    slots = layout.place(genesis.pool, genesis.layout, base.support)
+    common: dict[str, Any] = {"pool": genesis.pool, "slots": slots, "base": kept, "tick": genesis.tick, "threads": threads}
+    if base.support is None and _streams(memory, genesis, kept, dtypes):
+        llm.compute_in_(base.model, dtype, elsewhere=set(base.parameters.values()))
+        embedding, layers, head = llm.parts(base.model)
+        anatomy = Anatomy(embedding=embedding, layers=layers, head=head)
+        return Streamed(model=base.model, anatomy=anatomy, dtypes=dtypes, **common)
+    llm.compute_in_(base.model, dtype)
     if base.support is None:
         for name, parameter in base.parameters.items():
             if parameter.data_ptr() == kept[name].data_ptr():
                 parameter.data = parameter.detach().clone()
-    slots = layout.place(genesis.pool, genesis.layout, base.support)
-    return Weights(pool=genesis.pool, slots=slots, base=kept, working=base.parameters, tick=genesis.tick, threads=threads)
+    return Weights(working=base.parameters, **common)
+
+
+def _streams(memory: Memory, genesis: Genesis, kept: Mapping[str, torch.Tensor], dtypes: Mapping[str, torch.dtype]) -> bool:
+    """Whether to stream; where nobody asks for it, from what there is room for."""
+    if memory == "auto" and genesis.pool.family != "hadamard":
+        return False
+    needed = sum(tensor.nbytes + tensor.numel() * dtypes[name].itemsize for name, tensor in kept.items())
+    return ram.streams(memory, needed_bytes=needed, available_bytes=ram.available_bytes())
 
 
 def rebuild_(genesis: Genesis, base: Base, coefficients: NDArray[np.int64], threads: int | None = None) -> str:

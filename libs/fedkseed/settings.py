@@ -13,6 +13,7 @@ from pydantic import AmqpDsn, BaseModel, ConfigDict, Field, HttpUrl, RedisDsn
 
 from fedkseed.errors import SettingError
 from fedkseed.federation import EvaluationPlan, Name
+from fedkseed.ram import Memory
 from fedkseed.tls import Tls
 
 PREFIX = "FEDKSEED_"
@@ -99,6 +100,8 @@ class ClientSettings(ServiceEnvironment):
     """what to compute on, `cpu`, `cuda` or `cuda:1`; without it a GPU, where there is one that can be used"""
     threads: Annotated[int, Field(ge=1)] | None = None
     """threads to compute with; all cores without it"""
+    memory: Memory = "auto"
+    """working weights all in memory (`resident`) or only while they are used (`streaming`); `auto`: by the room"""
     hours: Hours | None = None
     """local hours in which training may begin, such as 20-6; always without it"""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -126,6 +129,8 @@ class EvaluatorSettings(ServiceEnvironment):
     """what to compute on, `cpu`, `cuda` or `cuda:1`; without it a GPU, where there is one that can be used"""
     threads: Annotated[int, Field(ge=1)] | None = None
     """threads to compute with; all cores without it"""
+    memory: Memory = "auto"
+    """working weights all in memory (`resident`) or only while they are used (`streaming`); `auto`: by the room"""
     every: Annotated[int, Field(ge=1)] = 1
     """versions between evaluations"""
     examples: Annotated[int, Field(ge=1)] | None = None
@@ -202,6 +207,8 @@ class DoctorSettings(_Connecting):
     """the support.safetensors of a federation that has one"""
     state_dir: Path | None = None
     """where the client keeps its ledger, unconfirmed updates and the log of what it sent"""
+    archive: bool | None = None
+    """whether aggregators keep every update in a stream: look at it, as an aggregator or an operator"""
 
 
 S = TypeVar("S", bound=BaseModel)

@@ -101,7 +101,10 @@ def list_(federation: str | None, management_url: str | None) -> None:
 @click.option("--out", "folder", required=True, type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--namespace", metavar="NAMESPACE", help="Of Kubernetes: servers are named so that all namespaces find them.")
 @click.option("--amqps", is_flag=True, help="RabbitMQ is reached by TLS.")
-def definitions(federation: str, clients: tuple[str, ...], folder: Path, namespace: str | None, amqps: bool) -> None:
+@click.option("--rediss", is_flag=True, help="Redis is reached by TLS.")
+def definitions(
+    *, federation: str, clients: tuple[str, ...], folder: Path, namespace: str | None, amqps: bool, rediss: bool
+) -> None:
     """Make the credentials of a whole federation, for servers that load them when they start.
 
     \b
@@ -121,7 +124,7 @@ def definitions(federation: str, clients: tuple[str, ...], folder: Path, namespa
     for name in clients:
         if not NAME.fullmatch(name) or name in (*rights.RESERVED, credentials.EVALUATOR):
             raise SettingError(f"{name}: no name for a client")
-    made = credentials.make(federation, clients, folder, namespace, amqps=amqps)
+    made = credentials.make(federation, clients, folder, namespace, amqps=amqps, rediss=rediss)
     click.echo(f"{folder}: credentials of {', '.join(made)}")
 
 

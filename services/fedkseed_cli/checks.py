@@ -23,6 +23,7 @@ from fedkseed.transport.rabbitmq import RabbitBroker
 from fedkseed.transport.topology import (
     Address,
     Topology,
+    archive_stream,
     personal,
     shared,
     to_aggregator,
@@ -31,6 +32,7 @@ from fedkseed.transport.topology import (
     to_dead,
     to_mailbox,
 )
+from fedkseed.transport.topology import archive as archived
 from fedkseed.transport.visit import visit
 from fedkseed_aggregator import shell as aggregator_shell
 from fedkseed_aggregator.witness import recollect
@@ -90,6 +92,21 @@ def _role(chosen: DoctorSettings) -> tuple[str, Topology, tuple[str, ...], tuple
         return f"evaluator {who}", personal(name, who), evaluator_shell.queues(name, who), addresses
     addresses = (to_all(name), to_client(name, NOBODY), to_mailbox(name, NOBODY), to_dead(name))
     return "an aggregator", shared(name), aggregator_shell.queues(name), addresses
+
+
+def archive(chosen: DoctorSettings) -> Iterator[Finding]:
+    """The archive at a broker that is well: there or not, as aggregators are told, and open to who forgets a client."""
+    name = chosen.federation
+    if chosen.amqp_url is None or name is None or chosen.client_id or chosen.evaluator_id:
+        return
+    if chosen.archive is None:
+        yield findings.unset("archive", "ARCHIVE")
+        return
+    server, stream = Server(str(chosen.amqp_url), "fedkseed doctor", chosen.tls), archive_stream(name)
+    try:
+        yield findings.archive(visit(server, shared(name) | archived(name), (stream,), ()), stream, kept=chosen.archive)
+    except FedkseedError as error:
+        yield findings.failure("archive", error)
 
 
 def _local(host: str) -> bool:

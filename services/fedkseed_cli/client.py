@@ -41,6 +41,7 @@ def client(source: Path) -> None:
         seed=chosen.seed,
         device=chosen.device,
         threads=chosen.threads,
+        memory=chosen.memory,
         stepped=frame.metrics.training.stepped,
     )
     worker = Worker(

@@ -26,7 +26,9 @@ MONITOR_COMMANDS = "-@all +ping +info +config|get +latency|latest +latency|histo
 BYTES = 24  # of a password, before it is written as text
 
 
-def make(federation: str, clients: Sequence[str], folder: Path, namespace: str | None, *, amqps: bool) -> tuple[str, ...]:
+def make(
+    federation: str, clients: Sequence[str], folder: Path, namespace: str | None, *, amqps: bool, rediss: bool
+) -> tuple[str, ...]:
     """Make what is missing, and what the servers load anew.
 
     Args:
@@ -35,6 +37,7 @@ def make(federation: str, clients: Sequence[str], folder: Path, namespace: str |
         folder: for the files.
         namespace: of Kubernetes, in which servers have names that are found from every namespace; none is Compose.
         amqps: whether RabbitMQ is reached by TLS.
+        rediss: whether Redis is.
 
     Returns:
         The users.
@@ -42,17 +45,18 @@ def make(federation: str, clients: Sequence[str], folder: Path, namespace: str |
     Raises:
         FileError: a file cannot be read or written.
     """
-    domain, scheme = f".{namespace}.svc" if namespace else "", "amqps" if amqps else "amqp"
-    amqp = f"@rabbitmq{domain}:5671/%2F" if amqps else f"@rabbitmq{domain}:5672/%2F"
+    domain = f".{namespace}.svc" if namespace else ""
+    scheme, amqp = ("amqps", f"@rabbitmq{domain}:5671/%2F") if amqps else ("amqp", f"@rabbitmq{domain}:5672/%2F")
+    kind, redis = "rediss" if rediss else "redis", f"redis{domain}:6379"
     files = {EVALUATOR: folder / EVALUATOR / "amqp-url", **{name: folder / "clients" / name for name in clients}}
     files |= {role: folder / role / "amqp-url" for role in get_args(Role)}
     passwords = {user: _url(path, f"{scheme}://{user}:{{}}{amqp}") for user, path in files.items()}
     stored = ("aggregator", broker.OPERATOR)
-    stores = {user: _url(folder / user / "redis-url", f"redis://{user}:{{}}@redis{domain}:6379/0") for user in stored}
+    stores = {user: _url(folder / user / "redis-url", f"{kind}://{user}:{{}}@{redis}/0") for user in stored}
     if not (folder / "grafana" / "password").exists():
         _write(folder / "grafana" / "password", password() + "\n")
     _write(folder / "rabbitmq" / "definitions.json", json.dumps(definitions(federation, clients, passwords), indent=2) + "\n")
-    monitor = _exporter(folder / MONITOR / "redis-passwords.json", f"redis{domain}:6379")
+    monitor = _exporter(folder / MONITOR / "redis-passwords.json", kind, redis)
     _write(folder / "redis" / "users.acl", _redis_users(federation, stores, monitor))
     return tuple(sorted(passwords))
 
@@ -110,11 +114,11 @@ def _sha256(password: str) -> str:
     return hashlib.sha256(password.encode()).hexdigest()
 
 
-def _exporter(path: Path, server: str) -> str:
+def _exporter(path: Path, scheme: str, server: str) -> str:
     """The monitor's password in a file as the exporter reads it: by address, which in older releases has no user."""
     if not path.exists():
         secret = password()
-        known = {f"redis://{MONITOR}@{server}": secret, f"redis://{server}": secret}
+        known = {f"{scheme}://{MONITOR}@{server}": secret, f"{scheme}://{server}": secret}
         _write(path, json.dumps(known, indent=2) + "\n")
     return str(next(iter(json.loads(path.read_text(encoding="utf-8")).values())))
 

@@ -21,8 +21,8 @@ from fedkseed_cli.findings import Finding
 def doctor(source: Path | None, as_json: bool) -> None:
     """Look for what is wrong, here and with the servers, and say what to do about it. Changes nothing.
 
-    Reads the same variables as the services, and checks what they name: program, broker, Redis, clock, ledger, state
-    directory, base model, data. One line each.
+    Reads the same variables as the services, and checks what they name: program, broker, archive, Redis, clock, ledger,
+    state directory, base model, data. One line each.
     """
     logging.getLogger("pika").setLevel(logging.CRITICAL)  # that it was refused is what the findings are made of
     found = []
@@ -40,6 +40,8 @@ def examine(chosen: DoctorSettings, source: Path | None) -> Iterator[Finding]:
     """Make every check, in the order in which one thing needs another."""
     yield checks.program()
     yield from (seen := list(checks.broker(chosen)))
+    if not findings.wrong(seen):
+        yield from checks.archive(chosen)
     found, genesis = checks.redis(chosen)
     yield from found
     if genesis and not findings.wrong(seen):

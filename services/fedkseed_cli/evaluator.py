@@ -35,6 +35,7 @@ def evaluator(source: Path) -> None:
         plan=chosen.plan,
         device=chosen.device,
         threads=chosen.threads,
+        memory=chosen.memory,
     )
 
     def begin(effect: Evaluate) -> None:

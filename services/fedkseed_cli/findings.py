@@ -147,6 +147,26 @@ def queues(sight: Sight, role: str) -> Iterator[Finding]:
         yield ok("permissions", f"enough for {role}")
 
 
+def archive(sight: Sight, stream: str, *, kept: bool) -> Finding:
+    """The stream of every update, among all that aggregators declare; whether they are told to keep it."""
+    what, there = "archive", f"queue {stream}" not in sight.missing
+    refused = [text for text in (*sight.different, *sight.denied) if stream in text]
+    if not kept and there:
+        found = "aggregators are told to keep none, but the stream is there, and takes every update"
+        return Finding(what=what, mark="warning", found=found, advice=f"remove {stream}, if nobody is to be forgotten")
+    if not kept:
+        return ok(what, "none is kept: no client can be forgotten")
+    if not there and len(sight.missing) > 1:
+        return Finding(what=what, mark="not known", found="not there yet: aggregators make it with the rest")
+    if not there:
+        advice = "set FEDKSEED_ARCHIVE=true for all aggregators, and start them again; what came before it is not in it"
+        return Finding(what=what, mark="wrong", found="not there, though an aggregator has been here", advice=advice)
+    if refused:
+        advice = "widen what the user of FEDKSEED_AMQP_URL may do, or remove a stream of another kind"
+        return Finding(what=what, mark="wrong", found="; ".join(refused), advice=advice)
+    return ok(what, "it takes every update, and this user may read it")
+
+
 def store(where: str, info: Mapping[str, str], appendfsync: str | None) -> Iterator[Finding]:
     """How Redis is set up; what it may not say is not known."""
     version = info.get("redis_version")

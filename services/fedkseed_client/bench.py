@@ -6,10 +6,11 @@ from pathlib import Path
 
 import torch
 
-from fedkseed import data, llm, model
+from fedkseed import data, llm, logs, model
 from fedkseed.data import Example
 from fedkseed.genesis import Genesis
-from fedkseed.zo.materialise import Weights
+from fedkseed.ram import Memory
+from fedkseed.zo.materialise import Working
 from fedkseed_client import training
 from fedkseed_client.events import Trained
 from fedkseed_client.machine import Assignment
@@ -28,6 +29,7 @@ class Bench:
         seed: root of the client's random choices.
         device: to compute on.
         threads: to compute with.
+        memory: how weights are kept, see `model.workbench`.
         stepped: told of the time of every local step; called from the thread that trains.
     """
 
@@ -42,12 +44,13 @@ class Bench:
         seed: int,
         device: str | None,
         threads: int | None,
+        memory: Memory,
         stepped: Stepped,
     ) -> None:
         self._where, self._support, self._device, self._threads = base, support, device, threads
         self._examples, self._source, self._client, self._seed = examples, source, client, seed
-        self._stepped = stepped
-        self._ready: tuple[model.Base, Weights, llm.Task, list[llm.Encoded]] | None = None
+        self._memory, self._stepped = memory, stepped
+        self._ready: tuple[llm.Reader, Working, llm.Task, list[llm.Encoded]] | None = None
 
     def measure(self, genesis_bytes: bytes, assignment: Assignment, check: Callable[[], None]) -> Trained:
         """Train an assignment.
@@ -62,11 +65,11 @@ class Bench:
             DataError: an example is not what the objective reads.
         """
         started = time.monotonic()
-        base, weights, task, encoded = self._ready or self._open(Genesis.decode(genesis_bytes))
+        reader, weights, task, encoded = self._ready or self._open(Genesis.decode(genesis_bytes))
 
         def loss(batch: Sequence[llm.Encoded]) -> torch.Tensor:
             check()
-            return llm.mean_loss(base.model, task, batch)
+            return llm.mean_loss(reader, task, batch)
 
         measured = training.measure(
             assignment,
@@ -77,13 +80,14 @@ class Bench:
         )
         return training.told(assignment, measured, time.monotonic() - started)
 
-    def _open(self, genesis: Genesis) -> tuple[model.Base, Weights, llm.Task, list[llm.Encoded]]:
+    def _open(self, genesis: Genesis) -> tuple[llm.Reader, Working, llm.Task, list[llm.Encoded]]:
         if self._threads:
             torch.set_num_threads(self._threads)
         data.check(self._examples, genesis.objective, self._source)
         base = model.open_base(self._where, self._support)
         model.check(genesis, base)
         task = llm.bind(genesis.objective, base.tokenizer)
-        weights = model.workbench(genesis, base, device=self._device, threads=self._threads)
-        self._ready = (base, weights, task, [task.encode(example) for example in self._examples])
+        weights = model.workbench(genesis, base, device=self._device, threads=self._threads, memory=self._memory)
+        logs.info("base opened", memory=weights.memory)
+        self._ready = (llm.Reader(base.model), weights, task, [task.encode(example) for example in self._examples])
         return self._ready

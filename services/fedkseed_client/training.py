@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from fedkseed.pool import importance
-from fedkseed.zo.materialise import Weights
+from fedkseed.zo.materialise import Working
 from fedkseed.zo.trainer import Measured, train
 from fedkseed_client.events import Trained
 from fedkseed_client.machine import Assignment
@@ -22,7 +22,7 @@ Encoded = TypeVar("Encoded")
 def measure(
     assignment: Assignment,
     *,
-    weights: Weights,
+    weights: Working,
     loss: Callable[[Sequence[Encoded]], torch.Tensor | float],
     examples: Sequence[Encoded],
     generator: np.random.Generator,

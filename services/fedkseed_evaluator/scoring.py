@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 
-from fedkseed import data, llm, model
+from fedkseed import data, llm, logs, model
 from fedkseed.data import Example
 from fedkseed.federation import EvaluationPlan
 from fedkseed.genesis import Genesis
+from fedkseed.ram import Memory
 from fedkseed.rouge import rouge_l
-from fedkseed.zo.materialise import Weights
+from fedkseed.zo.materialise import Working
 from fedkseed_evaluator.machine import Evaluate, Evaluated
 
 
@@ -26,7 +27,7 @@ def score(
 ) -> Mapping[str, float]:
     """Mean loss and accuracy over the targets of the plan's examples, in their given weights."""
     chosen = held_out(examples, plan)
-    metrics = llm.score(scored, task, [task.encode(example) for example in chosen], plan.batch)
+    metrics = llm.score(llm.Reader(scored), task, [task.encode(example) for example in chosen], plan.batch)
     if plan.rouge_examples and isinstance(task, llm.ResponseTask):
         generated = chosen[: plan.rouge_examples]
         responses = llm.respond(scored, task, tokenizer, generated, plan.rouge_tokens)
@@ -45,6 +46,7 @@ class Scorer:
         plan: how versions are scored.
         device: to compute on.
         threads: to compute with.
+        memory: how weights are kept, see `model.workbench`.
     """
 
     def __init__(
@@ -57,10 +59,11 @@ class Scorer:
         plan: EvaluationPlan,
         device: str | None,
         threads: int | None,
+        memory: Memory,
     ) -> None:
         self._where, self._support, self._device, self._threads = base, support, device, threads
-        self._examples, self._source, self._plan = examples, source, plan
-        self._ready: tuple[model.Base, Weights, llm.Task] | None = None
+        self._examples, self._source, self._plan, self._memory = examples, source, plan, memory
+        self._ready: tuple[model.Base, Working, llm.Task] | None = None
 
     def evaluate(self, genesis_bytes: bytes, effect: Evaluate) -> Evaluated:
         """Score one version.
@@ -76,12 +79,13 @@ class Scorer:
         examples = len(held_out(self._examples, self._plan))
         return Evaluated(version=effect.version, metrics=dict(metrics), examples=examples, seconds=time.monotonic() - started)
 
-    def _open(self, genesis: Genesis) -> tuple[model.Base, Weights, llm.Task]:
+    def _open(self, genesis: Genesis) -> tuple[model.Base, Working, llm.Task]:
         if self._threads:
             torch.set_num_threads(self._threads)
         data.check(self._examples, genesis.objective, self._source)
         base = model.open_base(self._where, self._support)
         model.check(genesis, base)
-        weights = model.workbench(genesis, base, device=self._device, threads=self._threads)
+        weights = model.workbench(genesis, base, device=self._device, threads=self._threads, memory=self._memory)
+        logs.info("base opened", memory=weights.memory)
         self._ready = (base, weights, llm.bind(genesis.objective, base.tokenizer))
         return self._ready

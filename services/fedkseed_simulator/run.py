@@ -18,6 +18,7 @@ from fedkseed.federation import Federation, Response
 from fedkseed.genesis import Genesis
 from fedkseed.ledger import artifact
 from fedkseed.ledger.artifact import Artifact
+from fedkseed.ram import Memory
 from fedkseed_client import training
 from fedkseed_client.events import Trained
 from fedkseed_client.machine import Assignment
@@ -35,7 +36,9 @@ def run(
     out: Path,
     observe: Callable[[Fact], None] = lambda _: None,
     dtype: torch.dtype | None = None,
+    *,
     device: str | None = None,
+    memory: Memory = "auto",
 ) -> Report:
     """Carry out a federation and leave its files in a directory.
 
@@ -45,6 +48,7 @@ def run(
         observe: is told every fact as it happens.
         dtype: what to compute in; what is fast on the device by default.
         device: what to compute on; a GPU by default, where there is one that can be used.
+        memory: how weights are kept, see `model.workbench`.
 
     Returns:
         What the report shows. Its last scores are those of the exported model, computed in float32 from stored weights.
@@ -63,7 +67,7 @@ def run(
         journal.write(fact)
         observe(fact)
 
-    simulation = Embedded(federation, genesis, base, dataset, dtype=dtype, device=device).simulation(tell)
+    simulation = Embedded(federation, genesis, base, dataset, dtype=dtype, device=device, memory=memory).simulation(tell)
     _make(out)
     with journal:
         outcome = simulation.run()
@@ -105,11 +109,13 @@ class Embedded:
         *,
         dtype: torch.dtype | None = None,
         device: str | None = None,
+        memory: Memory = "auto",
     ) -> None:
         self._federation, self._genesis = federation, genesis
         self._model, self._tokenizer = base.model, base.tokenizer
         self._task = llm.bind(federation.objective, base.tokenizer)
-        self._weights = model.workbench(genesis, base, dtype=dtype, device=device)
+        self._reader = llm.Reader(base.model)
+        self._weights = model.workbench(genesis, base, dtype=dtype, device=device, memory=memory)
         self._held_out = dataset.held_out
         self._encoded = {name: [self._task.encode(e) for e in examples] for name, examples in dataset.clients.items()}
 
@@ -129,7 +135,7 @@ class Embedded:
         measured = training.measure(
             assignment,
             weights=self._weights,
-            loss=lambda batch: llm.mean_loss(self._model, self._task, batch),
+            loss=lambda batch: llm.mean_loss(self._reader, self._task, batch),
             examples=self._encoded[client],
             generator=training.generator(self._federation.simulation.seed, client, assignment.base),
         )

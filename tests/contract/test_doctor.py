@@ -1,6 +1,7 @@
 """`fedkseed doctor` against real servers: what it finds, what it advises, and that it changes nothing."""
 
 import json
+import re
 from contextlib import closing
 from dataclasses import replace
 from urllib.parse import quote
@@ -14,7 +15,15 @@ from fedkseed.codec import decode, encode
 from fedkseed.ledger.fold import announced
 from fedkseed.ledger.redis import RedisLedger
 from fedkseed.transport.broker import Confirmed
-from fedkseed.transport.topology import last_queue, mailbox_queue, to_aggregator, to_all, updates_queue
+from fedkseed.transport.topology import (
+    archive,
+    archive_stream,
+    last_queue,
+    mailbox_queue,
+    to_aggregator,
+    to_all,
+    updates_queue,
+)
 from fedkseed_client.disk import Disk
 from fedkseed_client.machine import new
 from fedkseed_local.servers import RedisServer, free_port
@@ -183,6 +192,32 @@ def test_a_routing_key_that_a_user_may_not_use_is_found(doctor, served, rabbit, 
     rabbit.remove_user("ann")
     assert (code, *marks(found, "permissions")) == (90, "wrong")
     assert "publish update.bob" in found["permissions"]["found"]
+
+
+def test_an_archive_is_looked_at_by_who_may_read_it(doctor, served, place):
+    code, found = doctor(**served)
+    assert (code, *marks(found, "archive")) == (0, "not checked")
+    code, found = doctor(ARCHIVE="true", **served)
+    assert (code, *marks(found, "queues and exchanges", "archive")) == (90, "ok", "wrong")
+    place.somebody(archive(F))
+    code, found = doctor(ARCHIVE="true", **served)
+    assert (code, *marks(found, "archive")) == (0, "ok")
+    code, found = doctor(ARCHIVE="false", **served)
+    assert (code, *marks(found, "archive")) == (0, "warning")
+    code, found = doctor(ARCHIVE="true", CLIENT_ID="ann", **served)
+    assert (code, found.keys() & {"archive"}) == (0, set())
+
+
+@pytest.mark.parametrize("right", ["configure", "write", "read"])
+@pytest.mark.usefixtures("served")
+def test_an_archive_that_a_user_may_not_use_is_found(doctor, place, rabbit, vhost, right):
+    place.somebody(archive(F))
+    rabbit.add_user("ann")
+    rabbit.permit(vhost, "ann", **{right: rf"^(?!{re.escape(archive_stream(F))}$)"})
+    code, found = doctor(FEDERATION=F, ARCHIVE="true", AMQP_URL=rabbit.url(vhost, user="ann", password="ann"))
+    rabbit.remove_user("ann")
+    assert (code, *marks(found, "permissions", "archive")) == (90, "ok", "wrong")
+    assert "ACCESS_REFUSED" in found["archive"]["found"]
 
 
 def test_a_broker_that_is_short_of_memory_says_so(doctor, served, rabbit):

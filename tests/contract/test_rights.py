@@ -12,7 +12,7 @@ from fedkseed.errors import BrokerDenied
 from fedkseed.tls import Tls
 from fedkseed.transport.line import Server, declare, dial
 from fedkseed.transport.rights import CONNECTIONS, of_participant
-from fedkseed.transport.topology import personal, shared
+from fedkseed.transport.topology import archive, personal, shared
 from fedkseed_cli import credentials
 from fedkseed_cli.management import Management
 from tests import matrix
@@ -34,14 +34,14 @@ def ours(authority) -> Tls:
 def passwords(secured_rabbit, tmp_path_factory, ours) -> dict[str, str]:
     """Of the users of a federation beside another one, with all declared that aggregators and clients declare."""
     folder = tmp_path_factory.mktemp("credentials")
-    credentials.make(F, ("ann", ANOTHER), folder, None, amqps=True)
+    credentials.make(F, ("ann", ANOTHER), folder, None, amqps=True, rediss=True)
     secured_rabbit.ask("POST", "definitions", json.loads((folder / "rabbitmq" / "definitions.json").read_text()))
     files = [*folder.glob("*/amqp-url"), *(folder / "clients").iterdir()]
     made = {url.username: url.password for url in (urlsplit(file.read_text()) for file in files)}
     with closing(dial(Server(secured_rabbit.tls_url("guest", "guest"), "test", ours), 5.0)) as connection:
         for federation in (F, OTHER):
             declare(connection.channel(), shared(federation))
-    topologies = {"aggregator": shared(F), **{name: personal(F, name) for name in ("ann", ANOTHER, "evaluator")}}
+    topologies = {"aggregator": shared(F) | archive(F), **{name: personal(F, name) for name in ("ann", ANOTHER, "evaluator")}}
     for name, topology in topologies.items():
         with closing(dial(Server(secured_rabbit.tls_url(name, made[name]), "test", ours), 5.0)) as connection:
             channel = connection.channel()

@@ -8,6 +8,7 @@ import pytest
 
 from fedkseed import data, federation
 from fedkseed.process import GRACE_SECONDS
+from fedkseed.settings import PREFIX, DoctorSettings
 from fedkseed.transport.line import CLOSING_SECONDS
 from fedkseed_cli.__main__ import fedkseed
 from tests.deployment import DEPLOY, VERSION, compose, tool
@@ -102,6 +103,20 @@ def test_credentials_of_your_own_stand_in_for_all_of_the_published_ones(monkeypa
     there = {name: Path(secret["file"]).relative_to(published) for name, secret in compose()["secrets"].items()}
     assert {name: Path(secret["file"]) for name, secret in own.items()} == {
         name: tmp_path / path for name, path in there.items()
+    }
+
+
+@pytest.mark.parametrize(("chosen", "kept"), [(None, False), ("true", True), ("false", False)])
+def test_updates_are_archived_only_where_that_was_chosen(monkeypatch, chosen, kept):
+    monkeypatch.delenv("ARCHIVE", raising=False)
+    if chosen:
+        monkeypatch.setenv("ARCHIVE", chosen)
+    told = json.loads(tool("docker-compose", "--profile", "*", "config", "--format", "json"))["services"]
+    said = {name: (service.get("environment") or {}).get(f"{PREFIX}ARCHIVE") for name, service in told.items()}
+    archives = {name: DoctorSettings(archive=archive).archive for name, archive in said.items()}
+    assert {name: archive for name, archive in archives.items() if archive is not None} == {
+        "aggregator": kept,
+        "operator": kept,
     }
 
 

@@ -42,8 +42,8 @@ from tests.watching import RedisExporter, fetch
 F, CLIENTS = "toy", ("ann", "bob")
 
 
-def make(out: Path, *clients: str, namespace: str | None = None) -> None:
-    named = [part for client in clients for part in ("--client", client)]
+def make(out: Path, *clients: str, namespace: str | None = None, options: tuple[str, ...] = ()) -> None:
+    named = [part for client in clients for part in ("--client", client)] + list(options)
     where = ["--namespace", namespace] if namespace else []
     command = [sys.executable, "-m", "fedkseed_cli", "access", "definitions", "--federation", F, *named, "--out", out, *where]
     subprocess.run(command, check=True, capture_output=True)
@@ -142,6 +142,17 @@ def test_in_kubernetes_servers_are_named_for_all_namespaces(tmp_path):
     assert made["aggregator/redis-url"].endswith("@redis.fedkseed.svc:6379/0\n")
     named = json.loads(made["monitor/redis-passwords.json"])
     assert named.keys() == {"redis://redis.fedkseed.svc:6379", "redis://monitor@redis.fedkseed.svc:6379"}
+
+
+def test_by_tls_servers_are_named_with_its_schemes_and_ports(tmp_path):
+    make(tmp_path, "ann", options=("--amqps", "--rediss"))
+    made = contents(tmp_path)
+    for name in ("aggregator/amqp-url", "clients/ann", "evaluator/amqp-url", "monitor/amqp-url", "operator/amqp-url"):
+        assert made[name].startswith("amqps://")
+        assert made[name].endswith("@rabbitmq:5671/%2F\n")
+    for name in ("aggregator/redis-url", "operator/redis-url"):
+        assert made[name].startswith("rediss://")
+    assert {address.partition("://")[0] for address in json.loads(made["monitor/redis-passwords.json"])} == {"rediss"}
 
 
 def test_a_client_sends_in_its_own_name_only(ann):

@@ -10,14 +10,16 @@ import yaml
 from deploy.kubernetes import rules
 from fedkseed.process import GRACE_SECONDS
 from fedkseed.transport.line import CLOSING_SECONDS
-from fedkseed.transport.topology import mailbox_queue, updates_queue
+from fedkseed.transport.topology import ARCHIVE_BYTES, mailbox_queue, updates_queue
 from fedkseed_cli.__main__ import fedkseed
-from tests.deployment import DEPLOY, VERSION, compose, jobs, manifests, of_kind, pods
+from tests.deployment import DEPLOY, VERSION, compose, jobs, manifests, of_kind, pods, with_component
 from tests.pages import ROOT, rows
 
 OVERLAYS = ("single-node", "production")
 VERSIONS = ("1.31", "1.37")  # the oldest with what is used here, and the newest whose schemas are known
 CUSTOM = {
+    "Issuer": "cert-manager.io/v1",
+    "Certificate": "cert-manager.io/v1",
     "RabbitmqCluster": "rabbitmq.com/v1beta1",
     "ScaledObject": "keda.sh/v1alpha1",
     "TriggerAuthentication": "keda.sh/v1alpha1",
@@ -129,6 +131,7 @@ def test_every_volume_configuration_and_secret_is_there(overlay, kind, name, tem
     assert {v["configMap"]["name"] for v in volumes.values() if "configMap" in v} <= there
     assert {v["persistentVolumeClaim"]["claimName"] for v in volumes.values() if "persistentVolumeClaim" in v} <= claims
     made = {f"fedkseed-{path.name}" for path in (DEPLOY / "compose" / "credentials").iterdir()}
+    made |= {certificate["spec"]["secretName"] for certificate in of_kind(overlay, "Certificate")}
     assert {v["secret"]["secretName"] for v in volumes.values() if "secret" in v} <= made
 
 
@@ -187,6 +190,28 @@ def test_every_selector_selects_a_pod(overlay):
         assert any(matches(manifest["spec"]["selector"], labels) for labels in running), manifest["metadata"]["name"]
 
 
+@both
+def test_updates_are_archived_only_with_the_component_that_says_so(overlay, tmp_path):
+    for made, kept in ((manifests(overlay), "false"), (with_component(overlay, "archive", tmp_path), "true")):
+        by_name = {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in made}
+        sources = only(by_name["Deployment", "aggregator"]["spec"]["template"])["envFrom"]
+        told = [by_name["ConfigMap", source["configMapRef"]["name"]]["data"] for source in sources]
+        assert [data["FEDKSEED_ARCHIVE"] for data in told if "FEDKSEED_ARCHIVE" in data] == [kept]
+        (room,) = (gibibytes(manifest) for manifest in made if rabbitmq(manifest))
+        assert (room << 30 > ARCHIVE_BYTES) == (kept == "true")
+
+
+def rabbitmq(manifest: dict) -> bool:
+    """Whether it is what has RabbitMQ's volumes."""
+    return manifest["kind"] in ("RabbitmqCluster", "StatefulSet") and manifest["metadata"]["name"] == "rabbitmq"
+
+
+def gibibytes(manifest: dict) -> int:
+    spec = manifest["spec"]
+    claims = spec.get("volumeClaimTemplates") or [{"spec": {"resources": {"requests": spec["persistence"]}}}]
+    return int(claims[0]["spec"]["resources"]["requests"]["storage"].removesuffix("Gi"))
+
+
 def test_what_grows_is_left_to_keda():
     scaled = {m["spec"]["scaleTargetRef"]["name"]: m["spec"] for m in of_kind("production", "ScaledObject")}
     assert scaled.keys() == {"aggregator", "client"}
@@ -229,7 +254,7 @@ def test_every_job_of_rules_and_dashboards_is_one_of_a_cluster():
 def test_the_exporter_of_redis_knows_where_it_is_and_is_asked_by_prometheus_alone():
     ((_, _, template),) = (pod for pod in pods("production") if pod[1] == "redis-exporter")
     told = {variable["name"]: variable["value"] for variable in only(template)["env"]}
-    assert told["REDIS_ADDR"] == "redis://redis.fedkseed.svc:6379"
+    assert told["REDIS_ADDR"] == "rediss://redis.fedkseed.svc:6379"
     labels = template["metadata"]["labels"]
     policies = [m["spec"] for m in of_kind("production", "NetworkPolicy") if matches(m["spec"]["podSelector"], labels)]
     sources = [source for spec in policies for rule in spec.get("ingress", ()) for source in rule["from"]]

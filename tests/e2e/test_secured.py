@@ -51,16 +51,14 @@ class Camp:
 @pytest.fixture(scope="module")
 def camp(secured_rabbit, authority, tiny_base, tmp_path_factory) -> Iterator[Camp]:
     folder = tmp_path_factory.mktemp("camp")
-    credentials.make(F, ("ann", "bob"), folder / "made", None, amqps=True)
+    credentials.make(F, ("ann", "bob"), folder / "made", None, amqps=True, rediss=True)
     acl = {"aclfile": str(folder / "made" / "redis" / "users.acl")}
     secured_rabbit.ask("POST", "definitions", json.loads((folder / "made" / "rabbitmq" / "definitions.json").read_text()))
     with running(SecuredRedis(_folder(folder / "redis"), authority, authority.certify("store"), acl)) as redis:
         urls = {}
         for file in (*(folder / "made").glob("*/*-url"), *(folder / "made" / "clients").iterdir()):
             text = file.read_text().replace("@rabbitmq:5671", f"@{LOOPBACK}:{secured_rabbit.tls_port}")
-            url = urlsplit(
-                text.replace("redis://", "rediss://").replace("@redis:6379", f"@{LOOPBACK}:{redis.tls_port}").strip()
-            )
+            url = urlsplit(text.replace("@redis:6379", f"@{LOOPBACK}:{redis.tls_port}").strip())
             urls[f"{url.username} {url.scheme.removesuffix('s')}"] = url.geturl()
         camp = Camp(programs={}, urls=urls, ports={}, tls=authority.tls(authority.certify("operator")))
         toml = write_toml(folder / "federation.toml", described(tiny_base, folder, TOY, rounds={"cohort": 2, "total": 1000}))

@@ -207,7 +207,7 @@ def test_weights_that_are_trained_are_those_of_the_processor(tiny_base, family, 
         def loss(batch, working=working):
             for name, parameter in base.parameters.items():
                 parameter.data = working[name].cpu()
-            return llm.mean_loss(base.model, task, batch)
+            return llm.mean_loss(llm.Reader(base.model), task, batch)
 
         directions = np.array([3, 200])
         result = train(
@@ -229,7 +229,7 @@ def test_a_working_model_is_trained_and_scored_where_it_is(tiny_base, family):
         chance, nothing = np.random.default_rng(0), np.zeros(256, np.int64)
         result = train(
             weights,
-            lambda batch, base=base, task=task: llm.mean_loss(base.model, task, batch),
+            lambda batch, base=base, task=task: llm.mean_loss(llm.Reader(base.model), task, batch),
             [examples] * 3,
             coefficients=nothing,
             directions=chance.integers(0, 256, 3),
@@ -238,7 +238,7 @@ def test_a_working_model_is_trained_and_scored_where_it_is(tiny_base, family):
         )
         assert result.loss == pytest.approx(np.log(2), abs=0.1)
         weights.materialise_(sparse_coefficients(256) >> 30)
-        assert llm.score(base.model, task, examples, 2)["loss"] > 0
+        assert llm.score(llm.Reader(base.model), task, examples, 2)["loss"] > 0
         digests.append(layout.weights_digest(genesis.layout, base.parameters))
         assert {p.device.type for p in base.parameters.values()} == {device}
     assert digests[0] == digests[1]

@@ -28,10 +28,11 @@ def learn(base: Base, settings: Federation, steps: int, threads: int = 2) -> tup
     weights, task, examples = bench(base, settings, threads)
     coefficients = np.zeros(256, np.int64)
     weights.materialise_(coefficients)
-    before = llm.score(base.model, task, examples, 40)["loss"]
+    reader = llm.Reader(base.model)
+    before = llm.score(reader, task, examples, 40)["loss"]
     measured = train(
         weights,
-        lambda batch: llm.mean_loss(base.model, task, batch),
+        lambda batch: llm.mean_loss(reader, task, batch),
         [examples] * steps,
         coefficients=coefficients,
         directions=np.random.default_rng(0).integers(0, 256, steps),
@@ -40,7 +41,7 @@ def learn(base: Base, settings: Federation, steps: int, threads: int = 2) -> tup
     )
     np.add.at(coefficients, measured.seed_indices, np.rint(16 * measured.gradients.astype(np.float64)).astype(np.int64))
     weights.materialise_(coefficients)
-    return measured, before, llm.score(base.model, task, examples, 40)["loss"]
+    return measured, before, llm.score(reader, task, examples, 40)["loss"]
 
 
 @pytest.mark.parametrize("part", ["full", "sparse"])
@@ -50,7 +51,7 @@ def test_the_projected_gradient_is_the_directional_derivative(tiny_base, family,
     weights, task, examples = bench(base, federation(tiny_base, family))
     nothing = np.zeros(256, np.int64)
     weights.materialise_(nothing)
-    gradients = torch.autograd.grad(task.losses(base.model, examples)[0].mean(), list(base.parameters.values()))
+    gradients = torch.autograd.grad(task.losses(llm.Reader(base.model), examples)[0].mean(), list(base.parameters.values()))
     origin = {name: p.detach().clone() for name, p in base.parameters.items()}
     for k in (0, 1, 200):
         weights.materialise_(nothing, along=k, shift=1.0)
@@ -61,7 +62,7 @@ def test_the_projected_gradient_is_the_directional_derivative(tiny_base, family,
         losses = []
         for shift in (1e-3, -1e-3):
             weights.materialise_(nothing, along=k, shift=shift)
-            losses.append(float(llm.mean_loss(base.model, task, examples)))
+            losses.append(float(llm.mean_loss(llm.Reader(base.model), task, examples)))
         assert projected_gradient(*losses, 1e-3) == pytest.approx(derivative, rel=0.03, abs=2e-3)
 
 

@@ -94,6 +94,14 @@ def test_two_identical_runs_leave_identical_ledgers_and_journals(tiny_base, tmp_
     assert artifact.read(tmp_path / "one" / "ledger.safetensors").coefficients.any()
 
 
+def test_a_run_that_streams_its_weights_leaves_the_same_files(tiny_base, tmp_path):
+    described = federation(tiny_base, tmp_path, training={"steps": 6})
+    run(described, tmp_path / "resident", memory="resident")
+    run(described, tmp_path / "streaming", memory="streaming")
+    for name in ("ledger.safetensors", "metrics.jsonl"):
+        assert (tmp_path / "resident" / name).read_bytes() == (tmp_path / "streaming" / name).read_bytes()
+
+
 def test_another_seed_of_the_simulation_is_another_ledger(tiny_base, tmp_path):
     described = federation(tiny_base, tmp_path, training={"steps": 4}, rounds={"total": 1})
     other = replace(described, simulation=replace(described.simulation, seed=1))
@@ -116,7 +124,7 @@ def synchronous(described, genesis, rounds):
             measured = training.measure(
                 Assignment(round=replace(announced, version=version), coefficients=ticks),
                 weights=weights,
-                loss=lambda batch: llm.mean_loss(base.model, task, batch),
+                loss=lambda batch: llm.mean_loss(llm.Reader(base.model), task, batch),
                 examples=[task.encode(example) for example in examples],
                 generator=training.generator(described.simulation.seed, client, version),
             )
@@ -195,7 +203,7 @@ def test_an_exported_model_is_the_reported_one(stored_base, tmp_path, monkeypatc
     assert {p.dtype for p in tuned.parameters()} == {p.dtype for p in open_base(stored_base).parameters.values()}
     task = llm.bind(described.objective, tokenizer)
     examples = [task.encode(example) for example in data.read(Path(described.data.held_out))]
-    assert llm.score(tuned.float(), task, examples, described.evaluation.batch) == report.scores[-1].metrics
+    assert llm.score(llm.Reader(tuned.float()), task, examples, described.evaluation.batch) == report.scores[-1].metrics
 
     exported = open_base(out)
     digest = layout.weights_digest(exported.layout, exported.parameters)

@@ -46,6 +46,25 @@ def test_permissions_are_good_only_where_all_could_be_looked_at():
     assert marks(findings.queues(replace(GOOD, different=("q",), denied=("d",)), "client ann")) == ["wrong", "wrong"]
 
 
+@pytest.mark.parametrize(
+    ("kept", "missing", "mark"),
+    [
+        (True, (), "ok"),
+        (True, ("queue archive",), "wrong"),
+        (True, ("queue archive", "queue updates"), "not known"),
+        (False, (), "warning"),
+        (False, ("queue archive",), "ok"),
+    ],
+)
+def test_an_archive_is_there_where_it_is_to_be_kept_and_nowhere_else(kept, missing, mark):
+    assert findings.archive(replace(GOOD, missing=missing), "archive", kept=kept).mark == mark
+
+
+def test_only_what_is_refused_at_the_archive_is_about_the_archive():
+    told = [replace(GOOD, denied=(f"consume from {queue}",)) for queue in ("archive", "updates")]
+    assert marks(findings.archive(sight, "archive", kept=True) for sight in told) == ["wrong", "ok"]
+
+
 def test_a_redis_that_is_old_or_nearly_full_is_found():
     assert set(marks(findings.store("here", INFO, "always"))) == {"ok"}
     assert marks(findings.store("here", INFO | {"redis_version": "6.2.1"}, "always"))[0] == "wrong"

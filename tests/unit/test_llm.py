@@ -8,7 +8,20 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch.nn import functional
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from fedkseed import llm
 from fedkseed.errors import BaseMissing, SettingError
@@ -32,7 +45,7 @@ def test_label_word_loss_is_cross_entropy_over_the_label_words_only(base):
     words = [tokenizer.convert_tokens_to_ids(word) for word in LABELS.words]
     assert tokenizer.decode(example.tokens) == "w1 w2 w3 It was"
     expected = float(functional.cross_entropy(logits[words], torch.tensor(1)))
-    assert float(llm.mean_loss(model, task, [example])) == pytest.approx(expected, abs=1e-6)
+    assert float(llm.mean_loss(llm.Reader(model), task, [example])) == pytest.approx(expected, abs=1e-6)
 
 
 def test_response_loss_is_the_masked_loss_of_transformers(base):
@@ -43,7 +56,7 @@ def test_response_loss_is_the_masked_loss_of_transformers(base):
     labels = torch.full((1, len(example.tokens)), -100)
     labels[0, -4:] = torch.tensor(example.tokens[-4:])
     expected = float(model(input_ids=torch.tensor([example.tokens]), labels=labels).loss.detach())
-    assert float(llm.mean_loss(model, task, [example])) == pytest.approx(expected, abs=1e-6)
+    assert float(llm.mean_loss(llm.Reader(model), task, [example])) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("model_type", ["llama", "homemade"])
@@ -71,20 +84,51 @@ def test_weights_that_are_pickled_are_not_read(tiny_base, tmp_path):
         llm.load_base(base)
 
 
-def test_padding_changes_nothing(base):
-    model, tokenizer = base
-    task = llm.bind(CHAT, tokenizer)
-    examples = [task.encode({"prompt": "w1 " * n, "response": "w2 " * (9 - n)}) for n in (1, 4, 8)]
-    together = task.losses(model, examples)[0]
-    alone = torch.cat([task.losses(model, [example])[0] for example in examples])
+ARCHITECTURES = {
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, hidden_size=64, intermediate_size=64)),
+    "learnt positions": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=64, n_layer=2, n_head=4, n_embd=64)),
+    "sliding window": lambda: MistralForCausalLM(
+        MistralConfig(**SIZES, hidden_size=64, intermediate_size=64, num_key_value_heads=2, sliding_window=4)
+    ),
+    "distances in attention": lambda: BloomForCausalLM(BloomConfig(vocab_size=64, n_layer=2, n_head=4, hidden_size=64)),
+    "a state": lambda: MambaForCausalLM(MambaConfig(vocab_size=64, hidden_size=64, num_hidden_layers=2)),
+}
+
+
+def read(model, lengths):
+    """Logits of examples of these lengths, read together, and the number of rows that the model saw."""
+    rows = []
+    hook = model.get_input_embeddings().register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
+    examples = [llm.Encoded(tokens=tuple(range(1, n + 1)), reads=(n - 3, n - 1), targets=(5, 6)) for n in lengths]
+    with torch.inference_mode():
+        logits, _ = llm.Reader(model).logits(examples)
+    hook.remove()
+    return logits, rows[-1]
+
+
+@pytest.mark.parametrize(("architecture", "rows"), [*zip(ARCHITECTURES, (1, 1, 1, 3, 3), strict=True)])
+def test_an_example_is_read_alike_in_any_company(architecture, rows):
+    """Examples of unlike length share a row where the architecture keeps them apart, and are padded where it does not."""
+    torch.manual_seed(0)
+    model, lengths = ARCHITECTURES[architecture]().eval(), (3, 12, 7)
+    together, seen = read(model, lengths)
+    alone = torch.cat([read(model, (length,))[0] for length in lengths])
+    assert seen == rows
     assert torch.allclose(together, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize(("lengths", "rows"), [((6, 6), 2), ((3, 6), 1), ((50, 60), 2), ((5, 60), 1)])
+def test_examples_share_a_row_only_where_that_costs_less_than_padding(lengths, rows):
+    torch.manual_seed(0)
+    config = LlamaConfig(**SIZES, hidden_size=16, intermediate_size=64)
+    assert read(LlamaForCausalLM(config).eval(), lengths)[1] == rows
 
 
 def test_a_score_is_the_mean_over_targets_in_any_batching(base):
     model, tokenizer = base
     task = llm.bind(LABELS, tokenizer)
     examples = [task.encode({"text": "w1 " * (i + 1), "label": i % 2}) for i in range(7)]
-    scores = [llm.score(model, task, examples, batch) for batch in (1, 3, 7)]
+    scores = [llm.score(llm.Reader(model), task, examples, batch) for batch in (1, 3, 7)]
     assert scores[0]["loss"] == pytest.approx(scores[2]["loss"], abs=1e-6)
     assert {score["accuracy"] for score in scores} == {scores[0]["accuracy"]}
 

@@ -37,6 +37,7 @@ def test_nobody_listens_unless_somebody_says_so():
         (ClientSettings, {"FEDKSEED_THREADS": "0"}, "FEDKSEED_THREADS"),
         (ClientSettings, {"FEDKSEED_DEVICE": "gpu"}, "FEDKSEED_DEVICE: string should match"),
         (ClientSettings, {"FEDKSEED_HOURS": "20"}, "FEDKSEED_HOURS"),
+        (ClientSettings, {"FEDKSEED_MEMORY": "none"}, "FEDKSEED_MEMORY: input should be 'auto', 'resident' or 'streaming'"),
         (ClientSettings, {"FEDKSEED_HOURS": "25-3"}, "FEDKSEED_HOURS"),
         (ClientSettings, {"FEDKSEED_METRICS_LISTEN": "9000"}, "FEDKSEED_METRICS_LISTEN: string should match"),
         (ClientSettings, {"FEDKSEED_LOG": "xml"}, "FEDKSEED_LOG: input should be 'text' or 'json'"),

@@ -50,6 +50,66 @@ def hadamard_table(pool: Pool, coefficients: NDArray[Any], tick: float, along: i
     return table.astype(np.float32)
 
 
+Work = Callable[[Span, int, int], None]  # carries out tiles [begin, end) of a span
+Shares = list[list[tuple[Span, int, int]]]  # for each thread: spans, with the tiles of them that are its own
+
+
+def rebuilding(pool: Pool, coefficients: NDArray[Any], tick: float, *, along: int = 0, shift: float = 0.0) -> Work:
+    """The work that writes out = base - sum_k a_k z_k * tick + shift * z_along, ready for any spans.
+
+    Args:
+        pool: the seed pool.
+        coefficients: a in ticks, shape (K,): int64 (exact), or float64 for the structured family's local steps.
+        tick: the size of a tick.
+        along: the seed index to perturb along.
+        shift: +eps or -eps; 0 leaves the weights unperturbed.
+
+    Raises:
+        LedgerError: integer coefficients too large to be exact.
+    """
+    if coefficients.dtype == np.int64:
+        check_exact(pool, coefficients)
+    if pool.family == "hadamard":
+        copies = kernels.permuted(hadamard_table(pool, coefficients, tick, along, shift))
+        return _work(kernels.hadamard_, copies, *key(pool))
+    unit = UNITS[pool.family]
+    indices = np.flatnonzero(coefficients)
+    rest = (indices, coefficients[indices], tick * unit, along, shift * unit, pool.family == "gaussian")
+    return _work(kernels.rebuild_, *rest, *key(pool))
+
+
+def _work(kernel: Callable[..., None], *rest: Any) -> Work:
+    return lambda span, begin, end: kernel(*_pair(span.base), *_pair(span.out), span.first_tile, begin, end, *rest)
+
+
+class Crew:
+    """Threads that share work.
+
+    Args:
+        threads: how many.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._count = threads
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="sweep") if threads > 1 else None
+
+    def share(self, spans: Sequence[Span]) -> Shares:
+        """Cut spans into a run of whole tiles for each thread."""
+        return _shares(spans, self._count)
+
+    def run(self, work: Work, shares: Shares) -> None:
+        """Do work, each thread its share of it."""
+
+        def do(share: list[tuple[Span, int, int]]) -> None:
+            for piece in share:
+                work(*piece)
+
+        if self._threads is None:
+            do(shares[0])
+        else:
+            list(self._threads.map(do, shares))
+
+
 class Sweep:
     """Rebuilds, perturbs and steps a set of flat tensors in place.
 
@@ -61,50 +121,22 @@ class Sweep:
 
     def __init__(self, pool: Pool, spans: Sequence[Span], threads: int) -> None:
         self._pool = pool
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="sweep") if threads > 1 else None
-        self._shares = _shares(spans, threads)
+        self._crew = Crew(threads)
+        self._shares = self._crew.share(spans)
 
     def materialise_(self, coefficients: NDArray[Any], tick: float, *, along: int = 0, shift: float = 0.0) -> None:
-        """Write out = base - sum_k a_k z_k * tick + shift * z_along.
-
-        Args:
-            coefficients: a in ticks, shape (K,): int64 (exact), or float64 for the structured family's local steps.
-            tick: the size of a tick.
-            along: the seed index to perturb along.
-            shift: +eps or -eps; 0 leaves the weights unperturbed.
+        """Rebuild all of the tensors: see `rebuilding`.
 
         Raises:
             LedgerError: integer coefficients too large to be exact.
         """
-        if coefficients.dtype == np.int64:
-            check_exact(self._pool, coefficients)
-        low, high = key(self._pool)
-        if self._pool.family == "hadamard":
-            copies = kernels.permuted(hadamard_table(self._pool, coefficients, tick, along, shift))
-            self._run(kernels.hadamard_, copies, low, high)
-            return
-        unit = UNITS[self._pool.family]
-        indices = np.flatnonzero(coefficients)
-        gaussian = self._pool.family == "gaussian"
-        self._run(kernels.rebuild_, indices, coefficients[indices], tick * unit, along, shift * unit, gaussian, low, high)
+        self._crew.run(rebuilding(self._pool, coefficients, tick, along=along, shift=shift), self._shares)
 
     def step_(self, last: int, move: float, along: int, shift: float) -> None:
         """For unstructured families: base -= move * z_last (float32, in place), then out = base + shift * z_along."""
-        low, high = key(self._pool)
         unit = UNITS[self._pool.family]
-        self._run(kernels.step_, last, move * unit, along, shift * unit, self._pool.family == "gaussian", low, high)
-
-    def _run(self, kernel: Callable[..., None], *rest: Any) -> None:
-        """Apply a kernel to all tiles of all spans, each thread to its share of them."""
-
-        def share(pieces: list[tuple[Span, int, int]]) -> None:
-            for span, begin, end in pieces:
-                kernel(*_pair(span.base), *_pair(span.out), span.first_tile, begin, end, *rest)
-
-        if self._threads is None:
-            share(self._shares[0])
-        else:
-            list(self._threads.map(share, self._shares))
+        rest = (last, move * unit, along, shift * unit, self._pool.family == "gaussian")
+        self._crew.run(_work(kernels.step_, *rest, *key(self._pool)), self._shares)
 
 
 def _pair(flat: Flat) -> tuple[NDArray[np.float32], NDArray[np.uint16], int]:
@@ -116,11 +148,11 @@ def _pair(flat: Flat) -> tuple[NDArray[np.float32], NDArray[np.uint16], int]:
     return _NO_SINGLE, flat, kernels.BF16  # type: ignore[return-value]
 
 
-def _shares(spans: Sequence[Span], threads: int) -> list[list[tuple[Span, int, int]]]:
+def _shares(spans: Sequence[Span], threads: int) -> Shares:
     """Cut the model into `threads` runs of whole tiles, as equal as tiles allow."""
     tiles = [-(-span.base.size // TILE) for span in spans]
     bounds = [sum(tiles) * i // threads for i in range(threads + 1)]
-    shares: list[list[tuple[Span, int, int]]] = [[] for _ in range(threads)]
+    shares: Shares = [[] for _ in range(threads)]
     offset = 0
     for span, count in zip(spans, tiles, strict=True):
         for share, begin, end in zip(shares, bounds, bounds[1:], strict=False):

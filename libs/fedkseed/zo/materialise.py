@@ -5,7 +5,7 @@ chosen values are kept twice and everything else is the working model's own.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import torch
 from numpy.typing import NDArray
@@ -13,6 +13,20 @@ from numpy.typing import NDArray
 from fedkseed.federation import Pool
 from fedkseed.zo.layout import Slot
 from fedkseed.zo.passes import Maker, Passes, Placed, suited
+
+
+class Working(Protocol):
+    """The trainable parameters of a working model, as training and scoring ask for them."""
+
+    memory: ClassVar[str]
+    pool: Pool
+    tick: float
+
+    def materialise_(self, coefficients: NDArray[Any], *, along: int = 0, shift: float = 0.0) -> None:
+        """Have the model run with the weights at `coefficients` (ticks, shape (K,)), moved by `shift` along z_`along`."""
+
+    def local(self, coefficients: NDArray[Any]) -> "FromBase | Master":
+        """Where local training starts: the cheaper exact way for the pool's family."""
 
 
 class Weights:
@@ -27,6 +41,8 @@ class Weights:
         threads: threads of a pass; `torch.get_num_threads()` by default.
         passes: makes what writes the tensors, which are on one device or on several.
     """
+
+    memory: ClassVar = "resident"
 
     def __init__(
         self,
@@ -60,8 +76,10 @@ class Weights:
         self._rebuild.materialise_(coefficients, self.tick, along=along, shift=shift)
         self._scatter_()
 
-    def master(self, coefficients: NDArray[Any]) -> "Master":
-        """A float32 copy of the trained values at `coefficients`, for local steps of the unstructured families."""
+    def local(self, coefficients: NDArray[Any]) -> "FromBase | Master":
+        """Where local training starts; the unstructured families step a float32 copy of the trained values."""
+        if self.pool.family == "hadamard":
+            return FromBase(self, coefficients)
         master = [torch.empty_like(values, dtype=torch.float32) for values in self._compact]
         self._over(self._base, master).materialise_(coefficients, self.tick)
         return Master(self, self._over(master, self._compact))
@@ -102,7 +120,7 @@ class Master:
 class FromBase:
     """Local weights that are nothing but coefficients: every perturbation is rebuilt from the base, so nothing drifts."""
 
-    def __init__(self, weights: Weights, coefficients: NDArray[Any]) -> None:
+    def __init__(self, weights: Working, coefficients: NDArray[Any]) -> None:
         self._weights, self._coefficients = weights, coefficients.astype("float64")
 
     def perturb_(self, k: int, shift: float) -> None:
@@ -112,11 +130,6 @@ class FromBase:
     def move_(self, k: int, ticks: float) -> None:
         """Take a step of `ticks` along -z_k."""
         self._coefficients[k] += ticks
-
-
-def local(weights: Weights, coefficients: NDArray[Any]) -> FromBase | Master:
-    """Where local training starts: the cheaper exact way for the pool's family."""
-    return FromBase(weights, coefficients) if weights.pool.family == "hadamard" else weights.master(coefficients)
 
 
 def rebuilt(

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from fedkseed.zo.estimator import projected_gradient
-from fedkseed.zo.materialise import Weights, local
+from fedkseed.zo.materialise import Working
 
 Batch = TypeVar("Batch")
 
@@ -29,7 +29,7 @@ class Measured:
 
 
 def train(
-    weights: Weights,
+    weights: Working,
     loss: Callable[[Batch], torch.Tensor | float],
     batches: Iterable[Batch],
     *,
@@ -49,7 +49,7 @@ def train(
         eps: the size of the perturbation.
         lr: eta, the size of a step.
     """
-    here = local(weights, coefficients)
+    here = weights.local(coefficients)
     pairs: list[tuple[int, np.float16]] = []
     losses: list[float] = []
     for k, batch in zip(map(int, directions), batches, strict=True):
