@@ -46,6 +46,10 @@ bench: .venv/ready .cache/sentiment servers  ## the claims about speed and bytes
 	$(BIN)/python -m benchmarks.wire
 	$(BIN)/python -m benchmarks.aggregator
 	$(BIN)/python -m benchmarks.capacity
+	$(BIN)/python -m benchmarks.scale
+	$(BIN)/python -m benchmarks.latency
+	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.memory
 
 servers:  ## RabbitMQ, Redis, Prometheus and what asks it from Debian's packages, where they are missing; tests start nodes of their own
 	@if ! [ -x $(RABBITMQ) ] || ! command -v redis-server >/dev/null || ! command -v promtool >/dev/null \

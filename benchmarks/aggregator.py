@@ -24,13 +24,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from random import Random
 
 import numpy as np
 from pika import BlockingConnection, URLParameters
+from pika.exceptions import ChannelClosedByBroker, ChannelWrongStateError
 
 from benchmarks import bare
 from benchmarks.interleaved import medians_told, report
@@ -251,10 +252,12 @@ def written(redis: RedisServer) -> int:
 
 
 def wait_for_consumer(rabbit: RabbitServer, queue: str) -> None:
-    """Wait until somebody consumes from a queue."""
+    """Wait until somebody consumes from a queue, which need not be there yet."""
     with closing(BlockingConnection(URLParameters(rabbit.url()))) as connection:
-        channel = connection.channel()
-        while not channel.queue_declare(queue, passive=True).method.consumer_count:
+        while True:
+            with suppress(ChannelClosedByBroker, ChannelWrongStateError), closing(connection.channel()) as channel:
+                if channel.queue_declare(queue, passive=True).method.consumer_count:
+                    return
             connection.sleep(0.05)
 
 

@@ -1,5 +1,6 @@
 """Timing of rivals in turns: A B C, A B C, …, so that a machine's moods fall on all of them; medians are compared."""
 
+import datetime as dt
 import json
 import os
 import platform
@@ -8,8 +9,6 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
-
-import torch
 
 
 def medians(rivals: Mapping[str, Callable[[], object]], runs: int, warm_up: int = 2) -> dict[str, float]:
@@ -38,6 +37,8 @@ def medians_told(rivals: Mapping[str, Callable[[], float]], runs: int, warm_up: 
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
+    import torch  # here, because processes whose size is measured import this module
+
     capabilities = torch.cpu.get_capabilities()
     return {
         "processor": capabilities.get("cpu_name", platform.processor()),
@@ -51,9 +52,11 @@ def machine() -> dict[str, Any]:
 
 
 def report(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:
-    """Print a record, or a table with one line per row."""
+    """Print a record with the load of the machine (over 1, 5 and 15 minutes), or a table with one line per row."""
     if as_json:
-        print(json.dumps({"benchmark": title, "machine": machine(), "rows": rows}, indent=1))
+        today = dt.datetime.now().astimezone().date().isoformat()
+        record = {"benchmark": title, "date": today, "load": os.getloadavg(), "machine": machine(), "rows": rows}
+        print(json.dumps(record, indent=1))
         return
     print(title)
     lines = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]

@@ -15,12 +15,13 @@ from fedkseed.transport.topology import to_aggregator, to_all, to_client
 from fedkseed_aggregator.events import Arrival
 
 AGGREGATOR = "aggregator"  # as whom it is taken to sign
-SIZES = 1 << 14  # that are remembered
+SIZES = 1 << 10  # that are remembered: of letters and names, not of clients
 
 
 @lru_cache(SIZES)
-def _framed(federation: str, client: str, update: int, receipt: int) -> int:
-    """An update and its receipt, with their frames."""
+def _framed(federation: str, length: int, update: int, receipt: int) -> int:
+    """An update and its receipt, with their frames; of a client whose name has so many letters."""
+    client = "-" * length
     there, back = to_aggregator(federation, "update", client), to_client(federation, client)
     sent = published(exchange=there.exchange, key=there.key, body=update, user=client, headers={})
     return sent + delivered(exchange=back.exchange, key=back.key, body=receipt, user=AGGREGATOR, headers={})
@@ -40,7 +41,7 @@ class Costs:
     def counted(self, receipt: Receipt) -> None:
         """One of them counts."""
         update = (receipt.client, receipt.base)
-        self._counted[update] = _framed(receipt.federation, receipt.client, self._arriving[update], len(encode(receipt)))
+        self._counted[update] = _framed(receipt.federation, len(receipt.client), self._arriving[update], len(encode(receipt)))
 
     def of_round(self, closed: Round, members: Sequence[Member]) -> list[int]:
         """Bytes for each member that is known here; `closed` is the last announcement of the round."""

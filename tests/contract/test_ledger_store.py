@@ -276,6 +276,18 @@ def test_of_too_many_clients_those_that_were_heard_of_last_are_remembered(opened
     assert "bob" in seen
 
 
+def test_who_is_heard_of_again_is_not_forgotten_before_those_who_are_not(opened):
+    store = opened(cohort=9)
+    receipt = store.transact(lambda head, now: fold(head, [update(head, "ann")], now)).receipts[0]
+    crowd = tuple(replace(receipt, client=f"c{i}") for i in range(MAX_CLIENTS * 9 // 8))
+    store.transact(lambda head, _: (head, Folded(receipts=crowd[: MAX_CLIENTS - 1])))
+    store.transact(lambda head, _: (head, Folded(receipts=(receipt,))))
+    store.transact(lambda head, _: (head, Folded(receipts=crowd[MAX_CLIENTS - 1 :])))
+    seen = store.clients()
+    assert len(seen) == MAX_CLIENTS
+    assert "ann" in seen
+
+
 def test_what_the_last_update_of_a_client_said_is_remembered(opened):
     store = opened(cohort=9)
     store.transact(

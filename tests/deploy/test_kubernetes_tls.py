@@ -109,6 +109,14 @@ def test_rabbitmq_listens_by_tls_alone_and_asks_for_a_certificate():
     assert {value for name, value in settings.items() if name.startswith("ssl_options.versions.")} == {"tlsv1.2", "tlsv1.3"}
 
 
+def test_every_member_of_rabbitmq_has_its_name_certified():
+    """As the operator names pods and the service of them all."""
+    (cluster,) = of_kind("production", "RabbitmqCluster")
+    name, namespace = cluster["metadata"]["name"], cluster["metadata"]["namespace"]
+    members = {f"{name}-server-{i}.{name}-nodes.{namespace}" for i in range(cluster["spec"]["replicas"])}
+    assert members <= set(certificates()["fedkseed-rabbitmq-tls"]["dnsNames"])
+
+
 def test_keda_and_prometheus_trust_the_authority_and_are_known_by_a_certificate():
     (keda,) = (manifest["spec"] for manifest in of_kind("production", "TriggerAuthentication"))
     given = {one["parameter"]: (one["name"], one["key"]) for one in keda["secretTargetRef"]}

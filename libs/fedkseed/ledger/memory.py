@@ -1,13 +1,14 @@
 """A ledger in this process: the store of simulations and of federations that live in one place."""
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 
 from fedkseed.ledger.commit import Commit
 from fedkseed.ledger.fold import Folded
 from fedkseed.ledger.head import Head
 from fedkseed.ledger.reports import RoundReport
-from fedkseed.ledger.store import Change, LastSeen, check, forgettable, outdated, reported, sightings
+from fedkseed.ledger.store import MAX_CLIENTS, Change, LastSeen, check, outdated, reported, sightings
 
 
 class MemoryLedger:
@@ -18,7 +19,7 @@ class MemoryLedger:
         self._clock = clock
         self._first = head.version + 1  # of the log
         self._log: list[Commit] = []
-        self._clients: dict[str, LastSeen] = {}
+        self._clients: OrderedDict[str, LastSeen] = OrderedDict()  # who was heard of last is the last
         self._reports: dict[int, RoundReport] = {}
         self._lock = threading.Lock()
 
@@ -42,9 +43,11 @@ class MemoryLedger:
         return folded
 
     def _note(self, folded: Folded, now: float) -> None:
-        self._clients |= sightings(folded, now)
-        for client in forgettable(self._clients):
-            del self._clients[client]
+        for client, seen in sightings(folded, now).items():
+            self._clients[client] = seen
+            self._clients.move_to_end(client)
+        while len(self._clients) > MAX_CLIENTS:
+            self._clients.popitem(last=False)
         for version, added in reported(self._head, folded).items():
             self._reports[version] = self._reports.get(version, RoundReport()) + added
         for version in outdated(folded):

@@ -137,6 +137,15 @@ def last_seen(data: bytes) -> LastSeen:
     return LastSeen(at=at, base=base, outcome=outcome, report=_report(*told) if told else None)
 
 
+def heard_at(data: bytes) -> float:
+    """When a client was last heard of: the first of what was written, and no more.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    return float(data[1 : data.index(b",")])
+
+
 def _report(loss: float | None, seconds: float | None, size: int) -> Report:
     return Report(loss=nan if loss is None else loss, seconds=nan if seconds is None else seconds, size=size)
 

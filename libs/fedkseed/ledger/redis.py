@@ -255,7 +255,11 @@ class RedisLedger:
         return (*reports, ("HSET", self._key("clients"), *pairs), ("HLEN", self._key("clients")))
 
     def _thin_out(self) -> None:
-        if names := forgettable(self._clients()):
+        """Forget whom nobody has heard of for longest; no more is read, as a large federation does this again and again."""
+        reply = self._link.ask(("HGETALL", self._key("clients")))[0]
+        with legible("clients"):
+            heard = {client.decode(): records.heard_at(data) for client, data in paired(reply).items()}
+        if names := forgettable(heard):
             self._link.ask(("HDEL", self._key("clients"), *names))
 
 

@@ -7,7 +7,6 @@
   nothing is decided by it, and of too many only the newest MAX_CLIENTS and REPORTED are kept.
 """
 
-import heapq
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -134,7 +133,10 @@ def outdated(folded: Folded) -> tuple[int, ...]:
     return tuple(commit.version - 1 - REPORTED for commit in folded.commits if commit.version > REPORTED)
 
 
-def forgettable(seen: Mapping[str, LastSeen]) -> tuple[str, ...]:
-    """Name the clients that were not heard of for longest, beyond the newest MAX_CLIENTS."""
-    excess = len(seen) - MAX_CLIENTS
-    return tuple(heapq.nsmallest(excess, seen, key=lambda client: seen[client].at)) if excess > 0 else ()
+def forgettable(heard: Mapping[str, float]) -> list[str]:
+    """Name the clients that were not heard of for longest, beyond the newest MAX_CLIENTS.
+
+    Args:
+        heard: when each was heard of last.
+    """
+    return sorted(heard, key=heard.__getitem__)[: max(0, len(heard) - MAX_CLIENTS)]

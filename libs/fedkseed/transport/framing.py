@@ -11,36 +11,35 @@ FRAME = 8  # type, channel, size, end mark
 METHOD = 4  # class and method
 ANSWER = FRAME + METHOD + 8 + 1  # a confirmation or an acknowledgement: number, multiple
 BODY = 131072 - FRAME  # of one frame, as brokers allow without being told otherwise
-ADDRESSES = 1 << 14  # whose frames are remembered
 
 
 def published(*, exchange: str, key: str, body: int, user: str, headers: Mapping[str, str]) -> int:
     """Bytes of a letter that is published, and of its confirmation."""
-    return _published(exchange, key, user) + _body(body) + (_table(headers) if headers else 0)
+    return _published(_short(exchange), _short(key), _short(user)) + _body(body) + (_table(headers) if headers else 0)
 
 
 def delivered(*, exchange: str, key: str, body: int, user: str, headers: Mapping[str, str]) -> int:
     """Bytes of a letter that is delivered, and of its acknowledgement."""
-    return _delivered(exchange, key, user) + _body(body) + (_table(headers) if headers else 0)
+    return _delivered(_short(exchange), _short(key), _short(user)) + _body(body) + (_table(headers) if headers else 0)
 
 
-@lru_cache(ADDRESSES)
-def _published(exchange: str, key: str, user: str) -> int:
-    """The frames of method and properties, and the answer."""
-    method = METHOD + 2 + _short(exchange) + _short(key) + 1  # a reserved number; mandatory and immediate
+@lru_cache  # names may be any number, their lengths are few
+def _published(exchange: int, key: int, user: int) -> int:
+    """The frames of method and properties, and the answer; from the bytes of three strings."""
+    method = METHOD + 2 + exchange + key + 1  # a reserved number; mandatory and immediate
     return FRAME + method + _properties(user) + ANSWER
 
 
-@lru_cache(ADDRESSES)
-def _delivered(exchange: str, key: str, user: str) -> int:
+@lru_cache
+def _delivered(exchange: int, key: int, user: int) -> int:
     """The same the other way."""
-    method = METHOD + _short("1") + 8 + 1 + _short(exchange) + _short(key)  # consumer; number, redelivered
+    method = METHOD + _short("1") + 8 + 1 + exchange + key  # consumer; number, redelivered
     return FRAME + method + _properties(user) + ANSWER
 
 
-def _properties(user: str) -> int:
+def _properties(user: int) -> int:
     """The frame of the properties, without headers."""
-    return FRAME + METHOD + 8 + 2 + 1 + _short(user)  # size of the body; flags; persistent
+    return FRAME + METHOD + 8 + 2 + 1 + user  # size of the body; flags; persistent
 
 
 def _table(headers: Mapping[str, str]) -> int:
