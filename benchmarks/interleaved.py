@@ -11,14 +11,15 @@ from functools import partial
 from typing import Any
 
 
-def medians(rivals: Mapping[str, Callable[[], object]], runs: int, warm_up: int = 2) -> dict[str, float]:
-    """Seconds that each rival takes, the median over `runs` turns after a warm-up."""
+def medians(
+    rivals: Mapping[str, Callable[[], object]], runs: int, warm_up: int = 2, settle: Callable[[], object] = lambda: None
+) -> dict[str, float]:
+    """Seconds that each rival takes, the median over `runs` turns after a warm-up; `settle` waits for what was only begun."""
 
     def timed(rival: Callable[[], object]) -> float:
         start = time.perf_counter()
         rival()
-        if torch.cuda.is_initialized():
-            torch.cuda.synchronize()  # a GPU works on after it was asked
+        settle()
         return time.perf_counter() - start
 
     return medians_told({name: partial(timed, rival) for name, rival in rivals.items()}, runs, warm_up)

@@ -25,6 +25,7 @@ SIZE, TICK, SEEDS = 4096, 1e-8, 3
 
 def rows(base: Path, runs: int, device: torch.device) -> list[dict[str, object]]:
     """One row per dtype that weights are stored in."""
+    settle = torch.cuda.synchronize if device.type == "cuda" else lambda: None  # a GPU works on after it was asked
     result = []
     for dtype in (torch.float32, torch.bfloat16):
         model, _ = llm.load_base(base)
@@ -48,8 +49,9 @@ def rows(base: Path, runs: int, device: torch.device) -> list[dict[str, object]]
                 for p in parameters.values():
                     p.sub_(torch.normal(mean=0.0, std=1.0, size=p.shape, dtype=dtype, device=p.device), alpha=TICK)
 
-        seconds = medians({"add": add, "rebuild": lambda w=weights, c=coefficients: w.materialise_(c)}, runs)
-        loop = medians({"loop": per_seed}, 1, 0)["loop"] * SIZE / SEEDS
+        rivals = {"add": add, "rebuild": lambda w=weights, c=coefficients: w.materialise_(c)}
+        seconds = medians(rivals, runs, settle=settle)
+        loop = medians({"loop": per_seed}, 1, 0, settle)["loop"] * SIZE / SEEDS
         result.append(
             {
                 "dtype": str(dtype).removeprefix("torch."),

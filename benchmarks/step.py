@@ -73,6 +73,7 @@ def rows(base: Path, runs: int, device: torch.device) -> list[dict[str, object]]
     weights = Weights(pool=pool, slots=slots, base=kept, working=parameters, tick=LR / 16)
     here, task, reader = weights.local(np.zeros(4096, np.int64)), WholeText(), llm.Reader(model)
     rng = np.random.default_rng(0)
+    settle = torch.cuda.synchronize if device.type == "cuda" else lambda: None  # a GPU works on after it was asked
 
     def ours(batch: list[llm.Encoded]) -> None:
         k = int(rng.integers(4096))
@@ -93,6 +94,7 @@ def rows(base: Path, runs: int, device: torch.device) -> list[dict[str, object]]
                 "published": lambda tokens=tokens: published(model, tokens, 7),
             },
             runs,
+            settle=settle,
         )
         result.append(
             {
