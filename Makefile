@@ -40,16 +40,8 @@ fix: .venv/ready  ## what can be repaired automatically
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: .venv/ready .cache/sentiment servers  ## the claims about speed and bytes
-	$(BIN)/python -m benchmarks.step
-	$(BIN)/python -m benchmarks.rebuild
-	$(BIN)/python -m benchmarks.wire
-	$(BIN)/python -m benchmarks.aggregator
-	$(BIN)/python -m benchmarks.capacity
-	$(BIN)/python -m benchmarks.scale
-	$(BIN)/python -m benchmarks.latency
-	$(BIN)/python -m benchmarks.startup
-	$(BIN)/python -m benchmarks.memory
+bench: .venv/ready .cache/sentiment .cache/support.safetensors servers  ## the claims about speed, bytes and memory: docs/performance.md
+	$(BIN)/python -m benchmarks
 
 servers:  ## RabbitMQ, Redis, Prometheus and what asks it from Debian's packages, where they are missing; tests start nodes of their own
 	@if ! [ -x $(RABBITMQ) ] || ! command -v redis-server >/dev/null || ! command -v promtool >/dev/null \

@@ -1,12 +1,14 @@
 """How much memory does training take, over plain inference?
 
 Baseline: a process that imports torch and transformers, loads the base, and computes Hugging Face forward passes of a batch,
-in the dtype that training computes in, with the logits of the last token alone. Beside it the same batch trained by
-back-propagation with AdamW, all parameters, in the base's dtype. Ours is what a client does: the base opened and checked, its
-working model made, some steps taken. The batch is one of `examples/sentiment-full.toml`.
+with the logits of the last token alone. Beside it the same batch trained by back-propagation with AdamW, all parameters. Ours
+is what a client does: the base opened and checked, its working model made, some steps taken. The batch is one of
+`examples/sentiment-full.toml`. All compute in the dtype that the base is stored in; in another one, plain inference holds both
+copies while it loads, which would hide what training adds.
 
-Each has a process of its own, in turns; figures are medians of the largest resident size (VmHWM), which counts pages of mapped
-files for as long as they are in memory. How much of the final size is such pages stands beside it.
+Each has a process of its own, in turns; figures are medians of the largest resident size (VmHWM). That counts pages of mapped
+files, the base's above all, for as long as they are in memory. Beside it stand both parts of the size at the end, while the
+model is still there, and the size with nothing but imported code.
 
     python -m benchmarks.memory [--json] [--runs N]
 """
@@ -17,6 +19,7 @@ import statistics
 from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 from benchmarks.alone import alone, size
 from benchmarks.interleaved import report
@@ -24,6 +27,7 @@ from benchmarks.interleaved import report
 BASE, SUPPORT = Path(".cache/smollm2-135m"), Path(".cache/support.safetensors")
 EXAMPLE, EXAMPLES = Path("examples/sentiment-full.toml"), Path(".cache/sentiment/train.jsonl")
 BATCH, STEPS = 8, 3
+Work = tuple[float, object]  # MiB with nothing but code, and what is to stay in memory
 
 
 def texts() -> list[dict[str, object]]:
@@ -32,14 +36,14 @@ def texts() -> list[dict[str, object]]:
         return [json.loads(line) for line in islice(lines, BATCH)]
 
 
-def plain() -> None:
+def plain() -> Work:
     """Inference, as anybody writes it."""
     from benchmarks.plain import infer
 
-    infer(str(BASE), EXAMPLES, BATCH, passes=STEPS, logits_to_keep=1)
+    return size("VmRSS"), infer(str(BASE), EXAMPLES, BATCH, passes=STEPS, logits_to_keep=1)
 
 
-def zeroth_order(support: Path | None) -> None:
+def zeroth_order(support: Path | None = None, memory: Literal["resident", "streaming"] = "resident") -> Work:
     """Training, as a client does it."""
     import numpy as np
 
@@ -47,11 +51,11 @@ def zeroth_order(support: Path | None) -> None:
     from fedkseed import llm, model
     from fedkseed.zo.trainer import train
 
-    federation = settings.load(EXAMPLE)
+    code, federation = size("VmRSS"), settings.load(EXAMPLE)
     base = model.open_base(BASE, support)
     genesis = model.found(federation, base)
     task = llm.bind(genesis.objective, base.tokenizer)
-    weights = model.workbench(genesis, base)
+    weights = model.workbench(genesis, base, dtype=base.model.dtype, memory=memory)
     batch, reader = [task.encode(text) for text in texts()], llm.Reader(base.model)
     train(
         weights,
@@ -62,15 +66,17 @@ def zeroth_order(support: Path | None) -> None:
         eps=1e-3,
         lr=genesis.lr,
     )
+    return code, (base, weights)
 
 
-def back_propagation() -> None:
+def back_propagation() -> Work:
     """Training of all parameters with AdamW."""
     import torch
 
     from fedkseed import federation as settings
     from fedkseed import llm
 
+    code = size("VmRSS")
     model, tokenizer = llm.load_base(BASE)
     task = llm.bind(settings.load(EXAMPLE).objective, tokenizer)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-5)
@@ -79,20 +85,23 @@ def back_propagation() -> None:
         optimiser.zero_grad()
         task.losses(reader, batch)[0].mean().backward()
         optimiser.step()
+    return code, (model, optimiser)
 
 
-KINDS: Mapping[str, Callable[[], None]] = {
+KINDS: Mapping[str, Callable[[], Work]] = {
     "plain inference": plain,
     "sparse support": lambda: zeroth_order(SUPPORT),
-    "full support": lambda: zeroth_order(None),
+    "full support": zeroth_order,
+    "streaming": lambda: zeroth_order(memory="streaming"),
     "AdamW": back_propagation,
 }
 
 
 def measured(kind: str) -> dict[str, float]:
     """The sizes of this process after one kind of work."""
-    KINDS[kind]()
-    return {"largest MiB": size("VmHWM"), "own MiB": size("RssAnon"), "files MiB": size("RssFile")}
+    code, kept = KINDS[kind]()
+    assert kept
+    return {"largest MiB": size("VmHWM"), "own MiB": size("RssAnon"), "files MiB": size("RssFile"), "code MiB": code}
 
 
 def rows(runs: int) -> list[dict[str, object]]:

@@ -23,7 +23,7 @@ from fedkseed.ledger.artifact import Artifact
 from fedkseed.ram import Memory
 from fedkseed.zo import layout, passes, support
 from fedkseed.zo.layout import Support
-from fedkseed.zo.materialise import Weights, Working, rebuilt
+from fedkseed.zo.materialise import Version, Weights, Working
 from fedkseed.zo.streaming import Anatomy, Streamed
 
 BATCH = 4  # passages whose gradient is taken together when a support is chosen
@@ -151,23 +151,11 @@ def _streams(memory: Memory, genesis: Genesis, kept: Mapping[str, torch.Tensor],
     return ram.streams(memory, needed_bytes=needed, available_bytes=ram.available_bytes())
 
 
-def rebuild_(genesis: Genesis, base: Base, coefficients: NDArray[np.int64], threads: int | None = None) -> str:
-    """Turn a base's model into a version, in its stored dtype, in place.
-
-    Returns:
-        The weights digest.
-
-    Raises:
-        LedgerError: coefficients too large to be exact.
-    """
+def version(genesis: Genesis, base: Base, coefficients: NDArray[np.int64], threads: int | None = None) -> Version:
+    """The tensors of a version, which leave those of the base as they are."""
     slots = layout.place(genesis.pool, genesis.layout, base.support)
     stored = {name: p.detach() for name, p in base.parameters.items()}
-    tensors = rebuilt(
-        pool=genesis.pool, slots=slots, base=stored, coefficients=coefficients, tick=genesis.tick, threads=threads
-    )
-    for name, parameter in base.parameters.items():
-        parameter.data = tensors[name]
-    return layout.weights_digest(genesis.layout, tensors)
+    return Version(pool=genesis.pool, slots=slots, base=stored, coefficients=coefficients, tick=genesis.tick, threads=threads)
 
 
 def weights_digest(
@@ -179,13 +167,15 @@ def weights_digest(
 ) -> str:
     """The weights digest of a version, from the base as it is on disk: two machines that agree hold the same model.
 
+    No more than one tensor of it is in memory at a time.
+
     Raises:
         BaseError: the base or support is missing or not the one of the genesis.
         LedgerError: coefficients too large to be exact.
     """
     opened = open_base(base, support_path)
     check(genesis, opened)
-    return rebuild_(genesis, opened, coefficients, threads)
+    return layout.weights_digest(genesis.layout, version(genesis, opened, coefficients, threads))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -206,7 +196,10 @@ def open_tuned(base: str | Path, ledger: Artifact, support_path: str | Path | No
     """
     opened = open_base(base, support_path)
     check(ledger.genesis, opened)
-    digest = rebuild_(ledger.genesis, opened, ledger.coefficients, threads)
+    tensors = dict(version(ledger.genesis, opened, ledger.coefficients, threads))
+    digest = layout.weights_digest(ledger.genesis.layout, tensors)
+    for name, parameter in opened.parameters.items():
+        parameter.data = tensors[name]
     return Tuned(model=opened.model, tokenizer=opened.tokenizer, ledger=ledger, weights_digest=digest)
 
 

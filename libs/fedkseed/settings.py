@@ -153,6 +153,8 @@ class LocalSettings(_Connecting):
     """Redis; without it, one is started"""
     device: Device | None = None
     """what services compute on, `cpu`, `cuda` or `cuda:1`; without it a GPU, where there is one that can be used"""
+    memory: Memory = "auto"
+    """working weights all in memory (`resident`) or only while they are used (`streaming`); `auto`: by the room"""
 
 
 class HealthSettings(BaseModel):

@@ -20,6 +20,7 @@ from typing import Self
 from fedkseed.data import Dataset, Example
 from fedkseed.errors import FileError, LocalError
 from fedkseed.federation import ByField, Federation
+from fedkseed.ram import Memory
 from fedkseed.tls import Tls
 from fedkseed_local.program import Program
 from fedkseed_local.servers import RabbitServer, RedisServer
@@ -55,19 +56,28 @@ class Party:
         amqp_url: RabbitMQ; one is started without it.
         redis_url: Redis; one is started without it.
         tls: to those.
-        device: what clients and evaluator compute on.
+        memory: how weights are kept, see FEDKSEED_MEMORY.
+        device: what clients and evaluator compute on, see FEDKSEED_DEVICE.
 
     Raises:
         CannotStart: a server is not installed, or does not come up.
     """
 
     def __init__(
-        self, folder: Path, amqp_url: str | None, redis_url: str | None, tls: Tls | None = None, device: str | None = None
+        self,
+        folder: Path,
+        amqp_url: str | None,
+        redis_url: str | None,
+        tls: Tls | None = None,
+        *,
+        memory: Memory = "auto",
+        device: str | None = None,
     ) -> None:
         self.folder = folder.resolve()
         self._started = ExitStack()
         self._services: dict[str, Program] = {}
-        self._amqp_url, self._redis_url, self._tls, self._device = amqp_url, redis_url, tls or Tls(), device
+        self._amqp_url, self._redis_url, self._tls = amqp_url, redis_url, tls or Tls()
+        self._memory, self._device = memory, device
 
     def __enter__(self) -> Self:
         """Start the servers."""
@@ -105,6 +115,7 @@ class Party:
             "FEDKSEED_FEDERATION": federation.name,
             "FEDKSEED_AMQP_URL": str(self._amqp_url),
             "FEDKSEED_BASE": _absolute(federation.model.base),
+            "FEDKSEED_MEMORY": self._memory,
         }
         files = {"CA": self._tls.authority, "CERTIFICATE": self._tls.certificate, "KEY": self._tls.key}
         everybody |= {f"FEDKSEED_TLS_{name}": str(file.resolve()) for name, file in files.items() if file}

@@ -49,8 +49,8 @@ def test_nothing_is_lost_or_counted_twice_whatever_is_killed(party, rabbit, redi
     toy.start("aggregator", "first")
     toy.start("aggregator", "second")
     toy.start("evaluator", "evaluator", TOY[:20], FEDKSEED_EVERY="5")
-    for name in clients[:3]:
-        toy.start("client", name, rows[name])
+    for name, memory in zip(clients[:3], ("auto", "resident", "streaming"), strict=True):
+        toy.start("client", name, rows[name], FEDKSEED_MEMORY=memory)
 
     toy.reach(2)
     toy.services["first"].kill()

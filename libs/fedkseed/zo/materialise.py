@@ -4,14 +4,16 @@ The base is never written. With the full support it is a second copy of the para
 chosen values are kept twice and everything else is the working model's own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from fedkseed.federation import Pool
-from fedkseed.zo.layout import Slot
+from fedkseed.pool.sweep import Crew, Span, rebuilding
+from fedkseed.zo.layout import Slot, flat
 from fedkseed.zo.passes import Maker, Passes, Placed, suited
 
 
@@ -132,20 +134,52 @@ class FromBase:
         self._coefficients[k] += ticks
 
 
-def rebuilt(
-    *,
-    pool: Pool,
-    slots: tuple[Slot, ...],
-    base: Mapping[str, torch.Tensor],
-    coefficients: NDArray[Any],
-    tick: float,
-    threads: int | None = None,
-) -> dict[str, torch.Tensor]:
-    """The tensors of a version in their stored dtype: those of the base, with new memory where they are trained."""
-    tensors = dict(base)
-    tensors.update({slot.spec.name: base[slot.spec.name].detach().clone() for slot in slots})
-    Weights(pool=pool, slots=slots, base=base, working=tensors, tick=tick, threads=threads).materialise_(coefficients)
-    return tensors
+class Version(Mapping[str, torch.Tensor]):
+    """The tensors of a version in their stored dtype, by name; each that is trained is rebuilt anew whenever it is asked for.
+
+    Args:
+        pool: the seed pool.
+        slots: the placed layout.
+        base: tensors of the base in their stored dtype, by name.
+        coefficients: ticks, int64, shape (K,).
+        tick: the size of a tick.
+        threads: threads of a pass; `torch.get_num_threads()` by default.
+
+    Raises:
+        LedgerError: coefficients too large to be exact.
+    """
+
+    def __init__(
+        self,
+        *,
+        pool: Pool,
+        slots: tuple[Slot, ...],
+        base: Mapping[str, torch.Tensor],
+        coefficients: NDArray[np.int64],
+        tick: float,
+        threads: int | None = None,
+    ) -> None:
+        self._slots, self._base = {slot.spec.name: slot for slot in slots}, base
+        self._work = rebuilding(pool, coefficients, tick)
+        self._crew = Crew(threads or torch.get_num_threads())
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        if name not in self._slots:
+            return self._base[name]
+        slot, tensor = self._slots[name], self._base[name].detach().clone()
+        values = _selected(self._base[name], slot.positions)
+        out = tensor.view(-1) if slot.positions is None else torch.empty_like(values)
+        span = Span(first_tile=slot.first_tile, base=flat(values), out=flat(out))
+        self._crew.run(self._work, self._crew.share([span]))
+        if slot.positions is not None:
+            tensor.view(-1)[slot.positions] = out
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._base)
+
+    def __len__(self) -> int:
+        return len(self._base)
 
 
 def _there(positions: torch.Tensor | None, device: torch.device) -> torch.Tensor | None:
