@@ -1,7 +1,8 @@
 """Passes over tensors on GPUs: what `sweep.Sweep` is for arrays of the host, with one launch for each tensor.
 
 Each tensor is passed over where it is: those of one sweep may be on several GPUs, which then work at the same time. As
-with all of torch on a GPU, a pass may go on after its call has returned; what torch does there next waits for it.
+with all of torch on a GPU, a pass may go on after its call has returned; what torch does there next waits for it. Triton takes
+numbers of Python alone, not those of NumPy.
 """
 
 from collections.abc import Sequence
@@ -54,13 +55,13 @@ class DeviceSweep:
         for span in self._spans:
             device = span.base.device
             sums = which[device], how_often[device], indices.size, numbers[device]
-            self._launch_(triton_kernels.rebuild_, span, *sums, along, self._gaussian, shift != 0.0)
+            self._launch_(triton_kernels.rebuild_, span, *sums, int(along), self._gaussian, bool(shift))
 
     def step_(self, last: int, move: float, along: int, shift: float) -> None:
         """See Sweep.step_."""
         moved, shifted = (float(np.float32(number * self._unit)) for number in (move, shift))
         for span in self._spans:
-            self._launch_(triton_kernels.step_, span, last, moved, along, shifted, self._gaussian, moved != 0.0)
+            self._launch_(triton_kernels.step_, span, int(last), moved, int(along), shifted, self._gaussian, bool(moved))
 
     def _launch_(self, kernel: Any, span: DeviceSpan, *rest: Any) -> None:
         triton_kernels.launch_(kernel, span.base, span.out, span.first_tile, self._pool.seed, *rest)
