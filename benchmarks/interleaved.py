@@ -11,12 +11,15 @@ from functools import partial
 from typing import Any
 
 
-def medians(rivals: Mapping[str, Callable[[], object]], runs: int, warm_up: int = 2) -> dict[str, float]:
-    """Seconds that each rival takes, the median over `runs` turns after a warm-up."""
+def medians(
+    rivals: Mapping[str, Callable[[], object]], runs: int, warm_up: int = 2, settle: Callable[[], object] = lambda: None
+) -> dict[str, float]:
+    """Seconds that each rival takes, the median over `runs` turns after a warm-up; `settle` waits for what was only begun."""
 
     def timed(rival: Callable[[], object]) -> float:
         start = time.perf_counter()
         rival()
+        settle()
         return time.perf_counter() - start
 
     return medians_told({name: partial(timed, rival) for name, rival in rivals.items()}, runs, warm_up)
@@ -45,6 +48,7 @@ def machine() -> dict[str, Any]:
         "avx512_bf16": capabilities.get("avx512_bf16", False),
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_initialized() else None,
     }
 
 

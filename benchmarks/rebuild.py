@@ -4,7 +4,7 @@ Baseline: `torch.add(base, c, out=work)` over the same weights, which reads two 
 of the published code, written from the paper: one `torch.normal` and one addition per seed and tensor, extrapolated from
 a few seeds to all K.
 
-    python -m benchmarks.rebuild [--json] [--base DIR] [--runs N]
+    python -m benchmarks.rebuild [--json] [--base DIR] [--runs N] [--device cuda]
 """
 
 import argparse
@@ -17,18 +17,19 @@ import transformers
 from benchmarks.interleaved import medians, report
 from fedkseed import llm
 from fedkseed.federation import Pool
-from fedkseed.zo import layout
+from fedkseed.zo import layout, passes
 from fedkseed.zo.materialise import Weights
 
 SIZE, TICK, SEEDS = 4096, 1e-8, 3
 
 
-def rows(base: Path, runs: int) -> list[dict[str, object]]:
+def rows(base: Path, runs: int, device: torch.device) -> list[dict[str, object]]:
     """One row per dtype that weights are stored in."""
+    settle = torch.cuda.synchronize if device.type == "cuda" else lambda: None  # a GPU works on after it was asked
     result = []
     for dtype in (torch.float32, torch.bfloat16):
         model, _ = llm.load_base(base)
-        parameters = layout.trainable(model.to(dtype))
+        parameters = layout.trainable(model.to(device, dtype))
         kept = {name: p.detach().clone() for name, p in parameters.items()}
         constant = {name: p.detach().clone() for name, p in parameters.items()}
         pool = Pool(family="hadamard", size=SIZE, seed=1)
@@ -46,10 +47,11 @@ def rows(base: Path, runs: int) -> list[dict[str, object]]:
             for seed in range(SEEDS):
                 torch.manual_seed(seed)
                 for p in parameters.values():
-                    p.sub_(torch.normal(mean=0.0, std=1.0, size=p.shape, dtype=dtype), alpha=TICK)
+                    p.sub_(torch.normal(mean=0.0, std=1.0, size=p.shape, dtype=dtype, device=p.device), alpha=TICK)
 
-        seconds = medians({"add": add, "rebuild": lambda w=weights, c=coefficients: w.materialise_(c)}, runs)
-        loop = medians({"loop": per_seed}, 1, 0)["loop"] * SIZE / SEEDS
+        rivals = {"add": add, "rebuild": lambda w=weights, c=coefficients: w.materialise_(c)}
+        seconds = medians(rivals, runs, settle=settle)
+        loop = medians({"loop": per_seed}, 1, 0, settle)["loop"] * SIZE / SEEDS
         result.append(
             {
                 "dtype": str(dtype).removeprefix("torch."),
@@ -68,10 +70,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", type=Path, default=Path(".cache/smollm2-135m"), help="directory of the base model")
     parser.add_argument("--runs", type=int, default=9, help="turns of which the median counts")
+    parser.add_argument("--device", default="cpu", help="what to compute on")
     parser.add_argument("--json", action="store_true", help="print a record instead of a table")
     arguments = parser.parse_args()
     transformers.logging.disable_progress_bar()
-    report(f"rebuild from a dense ledger of K = {SIZE} over torch.add", rows(arguments.base, arguments.runs), arguments.json)
+    measured = rows(arguments.base, arguments.runs, passes.find(arguments.device))
+    report(f"rebuild from a dense ledger of K = {SIZE} over torch.add", measured, arguments.json)
 
 
 if __name__ == "__main__":

@@ -78,7 +78,8 @@ class Ours:
         self._here.perturb_(k, EPS)
         plus = llm.mean_loss(self._reader, WholeText(), batch)
         self._here.perturb_(k, -EPS)
-        gradient = projected_gradient(plus, llm.mean_loss(self._reader, WholeText(), batch), EPS)
+        minus = llm.mean_loss(self._reader, WholeText(), batch)
+        gradient = projected_gradient(float(plus), float(minus), EPS)
         self._here.move_(k, LR / self._tick * float(gradient or 0.0))
 
 

@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS, PIPS = "fedkseed", {"pip", "setuptools", "wheel"}
-EXTRAS = ("", "train", "simulate")  # that users install
+EXTRAS = ("", "train", "simulate", "gpu")  # that users install
 PERMISSIVE = re.compile(
     r"MIT|BSD|Apache|ISC|PSF|Python Software Foundation|MPL|Mozilla|Unlicense|Zlib|HPND|CNRI|CC0|0BSD|BSL", re.IGNORECASE
 )

@@ -9,6 +9,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is: its threads co
 import warnings
 from pathlib import Path
 
+if not Path("/dev/nvidiactl").exists():
+    os.environ["TRITON_INTERPRET"] = "1"  # before triton is: without a GPU, its kernels are interpreted
+
 import pytest
 from hypothesis import settings
 

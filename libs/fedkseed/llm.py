@@ -85,8 +85,10 @@ def _reason(base: str | Path, error: Exception) -> str:
     return sentence if Path(base).is_dir() else f"no such directory, and not a model id that can be loaded: {sentence}"
 
 
-def compute_dtype() -> torch.dtype:
-    """The dtype that forward passes are fast in on this machine: bfloat16 where the processor multiplies it natively."""
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """The dtype that forward passes are fast in on a device: bfloat16 where it multiplies that natively."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float32
     features = torch.cpu.get_capabilities()
     return torch.bfloat16 if features.get("amx_bf16") or features.get("avx512_bf16") or features.get("bf16") else torch.float32
 
@@ -170,7 +172,7 @@ class LabelWordsTask:
     def losses(self, reader: "Reader", batch: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss and hit of every example, shapes (batch,)."""
         logits, targets = reader.logits(batch)
-        return _score(logits[:, self._words], targets)
+        return _score(logits[:, _to(logits.device, torch.tensor(self._words))], targets)
 
 
 class ResponseTask:
@@ -225,9 +227,10 @@ class Reader:
         arranged = _packed if self._is_shorter_packed(lengths) and self._keeps_apart else _padded
         rows, columns, inputs = arranged(batch)
         targets = torch.tensor([target for encoded in batch for target in encoded.targets])
-        with _gathering(self._model, rows, columns):
-            logits = self._model(**inputs, use_cache=False).logits
-        return logits[:, 0].float(), targets
+        end = self._model.get_output_embeddings().weight.device
+        with _gathering(self._model, _to(end, rows), _to(end, columns)):
+            logits = self._run(**inputs)
+        return logits[:, 0].float(), _to(end, targets)
 
     def _is_shorter_packed(self, lengths: Sequence[int]) -> bool:
         """Whether attention over one long row costs less than padding saves.
@@ -251,7 +254,11 @@ class Reader:
 
     @torch.inference_mode()
     def _try(self, **inputs: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self._model(**inputs, use_cache=False).logits
+        return self._run(**inputs)
+
+    def _run(self, **inputs: torch.Tensor) -> torch.Tensor:
+        begin = _entrance(self._model)
+        logits: torch.Tensor = self._model(**{name: _to(begin, line) for name, line in inputs.items()}, use_cache=False).logits
         return logits
 
 
@@ -276,6 +283,17 @@ def _packed(batch: Sequence[Encoded]) -> _Arranged:
     return torch.zeros_like(columns), columns, {"input_ids": tokens, "position_ids": positions}
 
 
+def _entrance(model: Any) -> torch.device:
+    """Where a model takes tokens."""
+    device: torch.device = model.get_input_embeddings().weight.device
+    return device
+
+
+def _to(device: torch.device, line: torch.Tensor) -> torch.Tensor:
+    """The same on a device; nobody waits for what a GPU does before it takes it."""
+    return line.to(device, non_blocking=True)
+
+
 @contextmanager
 def _gathering(model: Any, rows: torch.Tensor, columns: torch.Tensor) -> Iterator[None]:
     """Let the output embedding see only hidden[rows, columns]: whatever a model does to its logits still happens."""
@@ -296,9 +314,9 @@ def _tokens(tokenizer: Any, text: str) -> list[int]:
 
 
 @torch.inference_mode()
-def mean_loss(reader: Reader, task: Task, batch: Sequence[Encoded]) -> float:
-    """Mean loss of a batch, in one forward pass."""
-    return float(task.losses(reader, batch)[0].mean())
+def mean_loss(reader: Reader, task: Task, batch: Sequence[Encoded]) -> torch.Tensor:
+    """Mean loss of a batch, in one forward pass; a scalar that is still on its device, where it may not be computed yet."""
+    return task.losses(reader, batch)[0].mean()
 
 
 @torch.inference_mode()
@@ -322,7 +340,7 @@ def passages(tokenizer: Any, text: str, count: int, length: int, generator: np.r
 
 def text_loss(model: Any, batch: Sequence[Sequence[int]]) -> torch.Tensor:
     """The language-model loss over all tokens of passages of one length, with a graph for its gradient."""
-    tokens = torch.tensor(batch)
+    tokens = _to(_entrance(model), torch.tensor(batch))
     loss: torch.Tensor = model(input_ids=tokens, labels=tokens, use_cache=False).loss
     return loss
 
@@ -332,7 +350,7 @@ def respond(model: Any, task: ResponseTask, tokenizer: Any, examples: Sequence[M
     """Continue every example's prompt greedily with at most so many tokens."""
     responses = []
     for example in examples:
-        prompt = torch.tensor([task.prompt(example)])
+        prompt = _to(_entrance(model), torch.tensor([task.prompt(example)]))
         options = {"max_new_tokens": tokens, "do_sample": False, "pad_token_id": tokenizer.eos_token_id}
         output = model.generate(prompt, attention_mask=torch.ones_like(prompt), **options)
         responses.append(tokenizer.decode(output[0, prompt.shape[1] :], skip_special_tokens=True))

@@ -21,7 +21,7 @@ from fedkseed.genesis import Genesis, TensorSpec
 from fedkseed.ledger import artifact
 from fedkseed.ledger.artifact import Artifact
 from fedkseed.ram import Memory
-from fedkseed.zo import layout, support
+from fedkseed.zo import layout, passes, support
 from fedkseed.zo.layout import Support
 from fedkseed.zo.materialise import Version, Weights, Working
 from fedkseed.zo.streaming import Anatomy, Streamed
@@ -96,22 +96,36 @@ def check(genesis: Genesis, base: Base) -> None:
 
 
 def workbench(
-    genesis: Genesis, base: Base, *, dtype: torch.dtype | None = None, threads: int | None = None, memory: Memory = "resident"
+    genesis: Genesis,
+    base: Base,
+    *,
+    dtype: torch.dtype | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+    memory: Memory = "resident",
 ) -> Working:
     """Make a base's model the working model of local training; its base values are kept beside it, never written.
 
     Args:
         genesis: what the base was checked against.
         base: taken over: its model shows whatever the weights are asked to be.
-        dtype: what to compute in; what is fast on this machine by default.
-        threads: threads of a pass over the weights.
+        dtype: what to compute in; what is fast on the device by default.
+        device: what to compute on, as torch names it; a GPU by default, where there is one that can be used.
+        threads: threads of a pass over the weights, where the processor does it.
         memory: `resident`: working weights are kept beside the base; `streaming`: each only while it is used;
-            `auto`: resident where there is room. A sparse support has so few that they are always resident.
+            `auto`: resident where there is room, and on a GPU. A sparse support has so few that they are always resident.
 
     Raises:
-        SettingError: the weights of the pool's family cannot be streamed.
+        SettingError: there is no such device, or its kernels do not work exactly; the weights of the pool's family, or on
+            that device, cannot be streamed.
     """
-    dtype = dtype or llm.compute_dtype()
+    where = passes.find(device)
+    if where.type != "cpu":
+        if memory == "streaming":
+            raise SettingError(f"memory: streaming needs the processor, not {where}")
+        memory = "resident"
+        base.model.to(where)  # type: ignore[arg-type] # what it takes is hidden by a decorator
+    dtype = dtype or llm.compute_dtype(where)
     kept = {name: p.detach() for name, p in base.parameters.items()}
     dtypes = {name: llm.computed_in(p, dtype) for name, p in kept.items()}
     slots = layout.place(genesis.pool, genesis.layout, base.support)

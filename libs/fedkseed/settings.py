@@ -25,6 +25,7 @@ RedisUrl = Annotated[RedisDsn, SECRET]
 MaybeRedisUrl = Annotated[RedisDsn | None, SECRET]
 ManagementUrl = Annotated[HttpUrl, SECRET]
 Listen = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}$")]
+Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]+)?)$")]
 Hours = Annotated[str, Field(pattern=r"^([01]?\d|2[0-3])-([01]?\d|2[0-4])$")]
 
 
@@ -95,6 +96,8 @@ class ClientSettings(ServiceEnvironment):
     """the support.safetensors of a federation that has one"""
     state_dir: Path = Path("fedkseed-state")
     """where the client keeps its ledger, unconfirmed updates and the log of what it sent"""
+    device: Device | None = None
+    """what to compute on, `cpu`, `cuda` or `cuda:1`; without it a GPU, where there is one that can be used"""
     threads: Annotated[int, Field(ge=1)] | None = None
     """threads to compute with; all cores without it"""
     memory: Memory = "auto"
@@ -122,6 +125,8 @@ class EvaluatorSettings(ServiceEnvironment):
     """the base model: a Hugging Face model id or a directory"""
     support: Path | None = None
     """the support.safetensors of a federation that has one"""
+    device: Device | None = None
+    """what to compute on, `cpu`, `cuda` or `cuda:1`; without it a GPU, where there is one that can be used"""
     threads: Annotated[int, Field(ge=1)] | None = None
     """threads to compute with; all cores without it"""
     memory: Memory = "auto"
@@ -146,6 +151,8 @@ class LocalSettings(_Connecting):
     """RabbitMQ; without it, one is started"""
     redis_url: MaybeRedisUrl = None
     """Redis; without it, one is started"""
+    device: Device | None = None
+    """what services compute on, `cpu`, `cuda` or `cuda:1`; without it a GPU, where there is one that can be used"""
     memory: Memory = "auto"
     """working weights all in memory (`resident`) or only while they are used (`streaming`); `auto`: by the room"""
 

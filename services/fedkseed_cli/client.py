@@ -39,6 +39,7 @@ def client(source: Path) -> None:
         source=source,
         client=who,
         seed=chosen.seed,
+        device=chosen.device,
         threads=chosen.threads,
         memory=chosen.memory,
         stepped=frame.metrics.training.stepped,

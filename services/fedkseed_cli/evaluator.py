@@ -33,6 +33,7 @@ def evaluator(source: Path) -> None:
         examples=examples,
         source=source,
         plan=chosen.plan,
+        device=chosen.device,
         threads=chosen.threads,
         memory=chosen.memory,
     )

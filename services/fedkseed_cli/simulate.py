@@ -16,8 +16,9 @@ from fedkseed.ram import Memory
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "bfloat16"]),
-    help="What to compute in; by default bfloat16 where the processor multiplies it natively, else float32.",
+    help="What to compute in; by default bfloat16 where the device multiplies it natively, else float32.",
 )
+@click.option("--device", help="What to compute on, such as cpu or cuda:1; by default a GPU, where one can be used.")
 @click.option(
     "--memory",
     type=click.Choice(["auto", "resident", "streaming"]),
@@ -25,7 +26,7 @@ from fedkseed.ram import Memory
     help="Whether working weights are kept in memory, or each only while it is used; by default kept where there is room.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead of a table.")
-def simulate(federation: Path, out: Path, dtype: str | None, memory: Memory, as_json: bool) -> None:
+def simulate(federation: Path, out: Path, dtype: str | None, device: str | None, memory: Memory, as_json: bool) -> None:
     """Run a whole federation in this process: real model, real data, virtual time.
 
     Leaves ledger.safetensors (the fine-tuned model beside its base), metrics.jsonl and report.html in DIR.
@@ -37,7 +38,8 @@ def simulate(federation: Path, out: Path, dtype: str | None, memory: Memory, as_
     from fedkseed_simulator.run import run
 
     with Display(loaded, quiet=as_json) as display:
-        report = run(loaded, out, display.show, None if dtype is None else getattr(torch, dtype), memory)
+        chosen = None if dtype is None else getattr(torch, dtype)
+        report = run(loaded, out, display.show, chosen, device=device, memory=memory)
     if as_json:
         click.echo(json.dumps(asdict(report), indent=1))
     else:

@@ -27,6 +27,7 @@ class Bench:
         source: where they come from, for what is wrong with them.
         client: whose they are.
         seed: root of the client's random choices.
+        device: to compute on.
         threads: to compute with.
         memory: how weights are kept, see `model.workbench`.
         stepped: told of the time of every local step; called from the thread that trains.
@@ -41,11 +42,12 @@ class Bench:
         source: Path,
         client: str,
         seed: int,
+        device: str | None,
         threads: int | None,
         memory: Memory,
         stepped: Stepped,
     ) -> None:
-        self._where, self._support, self._threads = base, support, threads
+        self._where, self._support, self._device, self._threads = base, support, device, threads
         self._examples, self._source, self._client, self._seed = examples, source, client, seed
         self._memory, self._stepped = memory, stepped
         self._ready: tuple[llm.Reader, Working, llm.Task, list[llm.Encoded]] | None = None
@@ -65,7 +67,7 @@ class Bench:
         started = time.monotonic()
         reader, weights, task, encoded = self._ready or self._open(Genesis.decode(genesis_bytes))
 
-        def loss(batch: Sequence[llm.Encoded]) -> float:
+        def loss(batch: Sequence[llm.Encoded]) -> torch.Tensor:
             check()
             return llm.mean_loss(reader, task, batch)
 
@@ -85,7 +87,7 @@ class Bench:
         base = model.open_base(self._where, self._support)
         model.check(genesis, base)
         task = llm.bind(genesis.objective, base.tokenizer)
-        weights = model.workbench(genesis, base, threads=self._threads, memory=self._memory)
+        weights = model.workbench(genesis, base, device=self._device, threads=self._threads, memory=self._memory)
         logs.info("base opened", memory=weights.memory)
         self._ready = (llm.Reader(base.model), weights, task, [task.encode(example) for example in self._examples])
         return self._ready

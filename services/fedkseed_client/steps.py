@@ -1,16 +1,20 @@
-"""How long the two parts of local steps take, seen from their losses: between two of them the weights are written."""
+"""How long the two parts of local steps take, seen from their losses: between two of them the weights are written.
+
+A GPU works on after it was asked; there it is the time until it was asked, and that of waiting counts as writing.
+"""
 
 import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 Batch = TypeVar("Batch")
+Loss = TypeVar("Loss")
 Stepped = Callable[[float, float], None]  # told seconds of forward passes and of writing weights, for each step
 
 
 def timed(
-    loss: Callable[[Sequence[Batch]], float], stepped: Stepped, clock: Callable[[], float] = time.monotonic
-) -> Callable[[Sequence[Batch]], float]:
+    loss: Callable[[Sequence[Batch]], Loss], stepped: Stepped, clock: Callable[[], float] = time.monotonic
+) -> Callable[[Sequence[Batch]], Loss]:
     """The same loss, for one training that begins now; every second call of it ends a step.
 
     Args:
@@ -21,7 +25,7 @@ def timed(
     began = clock()
     spent: list[tuple[float, float]] = []
 
-    def measured(batch: Sequence[Batch]) -> float:
+    def measured(batch: Sequence[Batch]) -> Loss:
         nonlocal began
         written = clock()
         value = loss(batch)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
+import torch
 
 from fedkseed.pool import importance
 from fedkseed.zo.materialise import Working
@@ -22,7 +23,7 @@ def measure(
     assignment: Assignment,
     *,
     weights: Working,
-    loss: Callable[[Sequence[Encoded]], float],
+    loss: Callable[[Sequence[Encoded]], torch.Tensor | float],
     examples: Sequence[Encoded],
     generator: np.random.Generator,
 ) -> Measured:

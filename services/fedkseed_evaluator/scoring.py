@@ -44,6 +44,7 @@ class Scorer:
         examples: held-out examples.
         source: where they come from, for what is wrong with them.
         plan: how versions are scored.
+        device: to compute on.
         threads: to compute with.
         memory: how weights are kept, see `model.workbench`.
     """
@@ -56,10 +57,11 @@ class Scorer:
         examples: Sequence[Example],
         source: Path,
         plan: EvaluationPlan,
+        device: str | None,
         threads: int | None,
         memory: Memory,
     ) -> None:
-        self._where, self._support, self._threads = base, support, threads
+        self._where, self._support, self._device, self._threads = base, support, device, threads
         self._examples, self._source, self._plan, self._memory = examples, source, plan, memory
         self._ready: tuple[model.Base, Working, llm.Task] | None = None
 
@@ -83,7 +85,7 @@ class Scorer:
         data.check(self._examples, genesis.objective, self._source)
         base = model.open_base(self._where, self._support)
         model.check(genesis, base)
-        weights = model.workbench(genesis, base, threads=self._threads, memory=self._memory)
+        weights = model.workbench(genesis, base, device=self._device, threads=self._threads, memory=self._memory)
         logs.info("base opened", memory=weights.memory)
         self._ready = (base, weights, llm.bind(genesis.objective, base.tokenizer))
         return self._ready

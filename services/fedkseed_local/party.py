@@ -57,19 +57,27 @@ class Party:
         redis_url: Redis; one is started without it.
         tls: to those.
         memory: how weights are kept, see FEDKSEED_MEMORY.
+        device: what clients and evaluator compute on, see FEDKSEED_DEVICE.
 
     Raises:
         CannotStart: a server is not installed, or does not come up.
     """
 
     def __init__(
-        self, folder: Path, amqp_url: str | None, redis_url: str | None, tls: Tls | None = None, memory: Memory = "auto"
+        self,
+        folder: Path,
+        amqp_url: str | None,
+        redis_url: str | None,
+        tls: Tls | None = None,
+        *,
+        memory: Memory = "auto",
+        device: str | None = None,
     ) -> None:
         self.folder = folder.resolve()
         self._started = ExitStack()
         self._services: dict[str, Program] = {}
         self._amqp_url, self._redis_url, self._tls = amqp_url, redis_url, tls or Tls()
-        self._memory = memory
+        self._memory, self._device = memory, device
 
     def __enter__(self) -> Self:
         """Start the servers."""
@@ -111,6 +119,8 @@ class Party:
         }
         files = {"CA": self._tls.authority, "CERTIFICATE": self._tls.certificate, "KEY": self._tls.key}
         everybody |= {f"FEDKSEED_TLS_{name}": str(file.resolve()) for name, file in files.items() if file}
+        if self._device:
+            everybody["FEDKSEED_DEVICE"] = self._device
         if federation.model.support:
             everybody["FEDKSEED_SUPPORT"] = _absolute(federation.model.support)
         self._start(AGGREGATOR, [AGGREGATOR], everybody | {"FEDKSEED_REDIS_URL": self.redis_url}, 1)

@@ -36,6 +36,8 @@ def run(
     out: Path,
     observe: Callable[[Fact], None] = lambda _: None,
     dtype: torch.dtype | None = None,
+    *,
+    device: str | None = None,
     memory: Memory = "auto",
 ) -> Report:
     """Carry out a federation and leave its files in a directory.
@@ -44,7 +46,8 @@ def run(
         federation: as loaded from its file.
         out: made if it is missing; files in it are replaced when they are complete.
         observe: is told every fact as it happens.
-        dtype: what to compute in; what is fast on this machine by default.
+        dtype: what to compute in; what is fast on the device by default.
+        device: what to compute on; a GPU by default, where there is one that can be used.
         memory: how weights are kept, see `model.workbench`.
 
     Returns:
@@ -64,7 +67,7 @@ def run(
         journal.write(fact)
         observe(fact)
 
-    simulation = Embedded(federation, genesis, base, dataset, dtype, memory=memory).simulation(tell)
+    simulation = Embedded(federation, genesis, base, dataset, dtype=dtype, device=device, memory=memory).simulation(tell)
     _make(out)
     with journal:
         outcome = simulation.run()
@@ -103,15 +106,16 @@ class Embedded:
         genesis: Genesis,
         base: model.Base,
         dataset: Dataset,
-        dtype: torch.dtype | None = None,
         *,
+        dtype: torch.dtype | None = None,
+        device: str | None = None,
         memory: Memory = "auto",
     ) -> None:
         self._federation, self._genesis = federation, genesis
         self._model, self._tokenizer = base.model, base.tokenizer
         self._task = llm.bind(federation.objective, base.tokenizer)
         self._reader = llm.Reader(base.model)
-        self._weights = model.workbench(genesis, base, dtype=dtype, memory=memory)
+        self._weights = model.workbench(genesis, base, dtype=dtype, device=device, memory=memory)
         self._held_out = dataset.held_out
         self._encoded = {name: [self._task.encode(e) for e in examples] for name, examples in dataset.clients.items()}
 

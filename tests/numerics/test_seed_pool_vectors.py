@@ -1,36 +1,14 @@
-"""The golden vectors of the seed pool, through the reference and through the kernels.
+"""The golden vectors of the seed pool, through the reference and through the kernels of the processor."""
 
-`FEDKSEED_VECTORS` names another file of vectors.
-"""
-
-import base64
 import hashlib
-import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fedkseed.federation import Pool
 from fedkseed.pool import kernels, reference
-from fedkseed.pool.seed_pool import TILE, UNITS, alignment, key
+from fedkseed.pool.seed_pool import TILE, UNITS, key
 from fedkseed.pool.sweep import Span, Sweep
-
-VECTORS = json.loads(Path(os.environ.get("FEDKSEED_VECTORS", Path(__file__).with_name("seed-pool.json"))).read_text())
-DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}
-
-
-def pool(vector: dict) -> Pool:
-    return Pool(family=vector["family"], size=vector["K"], seed=vector["pool_seed"])
-
-
-def array(text: str, dtype: type) -> np.ndarray:
-    return np.frombuffer(base64.b64decode(text), dtype=np.dtype(dtype).newbyteorder("<")).astype(dtype)
-
-
-def title(vector: dict) -> str:
-    return "-".join(str(vector[name]) for name in ("family", "K", "index", "tile", "dtype") if name in vector)
+from tests.vectors import VECTORS, array, pool, title, trained
 
 
 @pytest.mark.parametrize("vector", VECTORS["philox4x32_10"])
@@ -79,17 +57,7 @@ def test_kernels_sum_unstructured_directions_exactly(vector):
 @pytest.mark.parametrize("vector", VECTORS["models"], ids=title)
 def test_whole_models_are_rebuilt_bit_for_bit(vector, threads):
     """Tails of tensors and sparse supports included; what a support leaves out keeps its base value."""
-    dtype = DTYPES[vector["dtype"]]
-    spans, wanted, tile = [], [], 0
-    for tensor in vector["tensors"]:
-        base, weights = array(tensor["base_le"], dtype), array(tensor["weights_le"], dtype)
-        chosen = np.array(tensor.get("positions", range(base.size)))
-        untouched = np.setdiff1d(np.arange(base.size), chosen)
-        assert tensor["first_tile"] == tile
-        assert base[untouched].tobytes() == weights[untouched].tobytes()
-        spans.append(Span(first_tile=tile, base=base[chosen], out=np.empty(chosen.size, dtype)))
-        wanted.append(weights[chosen])
-        step = alignment(pool(vector))
-        tile += -(-chosen.size // step) * step // TILE
+    tensors = trained(vector)
+    spans = [Span(first_tile=tile, base=base, out=np.empty_like(base)) for tile, base, _ in tensors]
     Sweep(pool(vector), spans, threads).materialise_(array(vector["coefficients_i64le"], np.int64), vector["tick"])
-    assert [span.out.tobytes() for span in spans] == [weights.tobytes() for weights in wanted]
+    assert [span.out.tobytes() for span in spans] == [weights.tobytes() for _, _, weights in tensors]

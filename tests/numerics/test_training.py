@@ -5,35 +5,16 @@ import pytest
 import torch
 
 from fedkseed import llm
-from fedkseed.federation import Federation, parse
+from fedkseed.federation import Federation
 from fedkseed.model import Base, found, open_base, workbench
 from fedkseed.zo import layout
 from fedkseed.zo.estimator import projected_gradient
 from fedkseed.zo.materialise import Weights
 from fedkseed.zo.trainer import Measured, train
+from tests.benches import federation, sparse
 
 FAMILIES = ["hadamard", "rademacher", "gaussian"]
 EXAMPLES = [{"text": f"w{i} w{(i * 7) % 54}", "label": i % 2} for i in range(40)]  # an even word first: terrible
-
-
-def federation(base, family: str = "hadamard", lr: float = 1e-2) -> Federation:
-    return parse(
-        {
-            "name": "toy",
-            "model": {"base": str(base)},
-            "objective": {"kind": "label-words", "words": ["terrible", "great"]},
-            "pool": {"family": family, "size": 256, "seed": 3},
-            "training": {"lr": lr, "eps": 1e-3, "steps": 100},
-            "data": {"train": "-", "held_out": "-", "partition": {"by": "iid", "clients": 1}},
-        }
-    )
-
-
-def sparse(base: Base, fraction: float = 0.2) -> Base:
-    """The same base with a support drawn by chance."""
-    rng = np.random.default_rng(1)
-    chosen = {n: np.flatnonzero(rng.random(p.numel()) < fraction) for n, p in base.parameters.items()}
-    return Base(name=base.name, model=base.model, tokenizer=base.tokenizer, parameters=base.parameters, support=chosen)
 
 
 def bench(base: Base, settings: Federation, threads: int = 2) -> tuple[Weights, llm.Task, list[llm.Encoded]]:
@@ -81,7 +62,7 @@ def test_the_projected_gradient_is_the_directional_derivative(tiny_base, family,
         losses = []
         for shift in (1e-3, -1e-3):
             weights.materialise_(nothing, along=k, shift=shift)
-            losses.append(llm.mean_loss(llm.Reader(base.model), task, examples))
+            losses.append(float(llm.mean_loss(llm.Reader(base.model), task, examples)))
         assert projected_gradient(*losses, 1e-3) == pytest.approx(derivative, rel=0.03, abs=2e-3)
 
 

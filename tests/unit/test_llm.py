@@ -45,7 +45,7 @@ def test_label_word_loss_is_cross_entropy_over_the_label_words_only(base):
     words = [tokenizer.convert_tokens_to_ids(word) for word in LABELS.words]
     assert tokenizer.decode(example.tokens) == "w1 w2 w3 It was"
     expected = float(functional.cross_entropy(logits[words], torch.tensor(1)))
-    assert llm.mean_loss(llm.Reader(model), task, [example]) == pytest.approx(expected, abs=1e-6)
+    assert float(llm.mean_loss(llm.Reader(model), task, [example])) == pytest.approx(expected, abs=1e-6)
 
 
 def test_response_loss_is_the_masked_loss_of_transformers(base):
@@ -56,7 +56,7 @@ def test_response_loss_is_the_masked_loss_of_transformers(base):
     labels = torch.full((1, len(example.tokens)), -100)
     labels[0, -4:] = torch.tensor(example.tokens[-4:])
     expected = float(model(input_ids=torch.tensor([example.tokens]), labels=labels).loss.detach())
-    assert llm.mean_loss(llm.Reader(model), task, [example]) == pytest.approx(expected, abs=1e-6)
+    assert float(llm.mean_loss(llm.Reader(model), task, [example])) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("model_type", ["llama", "homemade"])

@@ -104,12 +104,12 @@ def _check_support(layout: tuple[TensorSpec, ...], support: Support) -> None:
 
 
 def weights_digest(layout: tuple[TensorSpec, ...], tensors: Mapping[str, torch.Tensor]) -> str:
-    """Hex SHA-256 over tensors in their stored dtype: of the base, or of a version's weights."""
+    """Hex SHA-256 over tensors in their stored dtype, wherever they are: of the base, or of a version's weights."""
     digest = hashlib.sha256()
     for spec in layout:
         digest.update(spec.name.encode() + b"\0" + spec.dtype.encode() + b"\0")
         digest.update(struct.pack(f"<{len(spec.shape)}Q", *spec.shape))
-        digest.update(flat(tensors[spec.name]).data)
+        digest.update(flat(tensors[spec.name].cpu()).data)
     return digest.hexdigest()
 
 

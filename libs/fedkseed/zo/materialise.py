@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from fedkseed.federation import Pool
-from fedkseed.pool.sweep import Crew, Span, Sweep, rebuilding
+from fedkseed.pool.sweep import Crew, Span, rebuilding
 from fedkseed.zo.layout import Slot, flat
+from fedkseed.zo.passes import Maker, Passes, Placed, suited
 
 
 class Working(Protocol):
@@ -40,6 +41,7 @@ class Weights:
         working: the parameters to write, by name, of the same shapes, in the dtype computed in.
         tick: the size of a tick.
         threads: threads of a pass; `torch.get_num_threads()` by default.
+        passes: makes what writes the tensors, which are on one device or on several.
     """
 
     memory: ClassVar = "resident"
@@ -53,17 +55,19 @@ class Weights:
         working: Mapping[str, torch.Tensor],
         tick: float,
         threads: int | None = None,
+        passes: Maker = suited,
     ) -> None:
         self.pool, self.tick = pool, tick
-        self._threads = threads or torch.get_num_threads()
+        self._threads, self._passes = threads or torch.get_num_threads(), passes
         self._slots = slots
-        self._base = [_selected(base[slot.spec.name], slot) for slot in slots]
+        self._positions = [_there(slot.positions, base[slot.spec.name].device) for slot in slots]
+        self._base = [_selected(base[slot.spec.name], at) for slot, at in zip(slots, self._positions, strict=True)]
         self._working = [working[slot.spec.name].detach().view(-1) for slot in slots]
         self._compact = [
-            w if slot.positions is None else torch.empty(slot.positions.shape, dtype=w.dtype)
-            for slot, w in zip(slots, self._working, strict=True)
+            w if at is None else torch.empty(at.shape, dtype=w.dtype, device=w.device)
+            for at, w in zip(self._positions, self._working, strict=True)
         ]
-        self._rebuild = self._sweep(self._base, self._compact)
+        self._rebuild = self._over(self._base, self._compact)
 
     def materialise_(self, coefficients: NDArray[Any], *, along: int = 0, shift: float = 0.0) -> None:
         """Write the weights at `coefficients` (ticks, shape (K,)), moved by `shift` along z_`along`, into the working model.
@@ -78,20 +82,20 @@ class Weights:
         """Where local training starts; the unstructured families step a float32 copy of the trained values."""
         if self.pool.family == "hadamard":
             return FromBase(self, coefficients)
-        master = [torch.empty(values.shape, dtype=torch.float32) for values in self._compact]
-        self._sweep(self._base, master).materialise_(coefficients, self.tick)
-        return Master(self, self._sweep(master, self._compact))
+        master = [torch.empty_like(values, dtype=torch.float32) for values in self._compact]
+        self._over(self._base, master).materialise_(coefficients, self.tick)
+        return Master(self, self._over(master, self._compact))
 
-    def _sweep(self, sources: Sequence[torch.Tensor], targets: Sequence[torch.Tensor]) -> Sweep:
+    def _over(self, sources: Sequence[torch.Tensor], targets: Sequence[torch.Tensor]) -> Passes:
         triples = zip(self._slots, sources, targets, strict=True)
-        spans = [Span(first_tile=slot.first_tile, base=flat(source), out=flat(target)) for slot, source, target in triples]
-        return Sweep(self.pool, spans, self._threads)
+        placed = [Placed(first_tile=slot.first_tile, base=source, out=target) for slot, source, target in triples]
+        return self._passes(self.pool, placed, self._threads)
 
     def _scatter_(self) -> None:
         """With a sparse support: put the compact values where they belong."""
-        for slot, compact, working in zip(self._slots, self._compact, self._working, strict=True):
-            if slot.positions is not None:
-                working[slot.positions] = compact
+        for positions, compact, working in zip(self._positions, self._compact, self._working, strict=True):
+            if positions is not None:
+                working[positions] = compact
 
 
 class Master:
@@ -100,8 +104,8 @@ class Master:
     Restore, update and the next perturbation are one pass, where Malladi et al. (2023) need three.
     """
 
-    def __init__(self, weights: Weights, sweep: Sweep) -> None:
-        self._weights, self._steps = weights, sweep
+    def __init__(self, weights: Weights, passes: Passes) -> None:
+        self._weights, self._steps = weights, passes
         self._last, self._move = 0, 0.0
 
     def perturb_(self, k: int, shift: float) -> None:
@@ -163,7 +167,7 @@ class Version(Mapping[str, torch.Tensor]):
         if name not in self._slots:
             return self._base[name]
         slot, tensor = self._slots[name], self._base[name].detach().clone()
-        values = _selected(self._base[name], slot)
+        values = _selected(self._base[name], slot.positions)
         out = tensor.view(-1) if slot.positions is None else torch.empty_like(values)
         span = Span(first_tile=slot.first_tile, base=flat(values), out=flat(out))
         self._crew.run(self._work, self._crew.share([span]))
@@ -178,6 +182,10 @@ class Version(Mapping[str, torch.Tensor]):
         return len(self._base)
 
 
-def _selected(tensor: torch.Tensor, slot: Slot) -> torch.Tensor:
+def _there(positions: torch.Tensor | None, device: torch.device) -> torch.Tensor | None:
+    return None if positions is None else positions.to(device)
+
+
+def _selected(tensor: torch.Tensor, positions: torch.Tensor | None) -> torch.Tensor:
     line = tensor.detach().view(-1)
-    return line if slot.positions is None else line[slot.positions]
+    return line if positions is None else line[positions]

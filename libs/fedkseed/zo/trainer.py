@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from fedkseed.zo.estimator import projected_gradient
@@ -29,7 +30,7 @@ class Measured:
 
 def train(
     weights: Working,
-    loss: Callable[[Batch], float],
+    loss: Callable[[Batch], torch.Tensor | float],
     batches: Iterable[Batch],
     *,
     coefficients: NDArray[np.int64],
@@ -41,7 +42,7 @@ def train(
 
     Args:
         weights: the working model's weights; left perturbed.
-        loss: mean loss of the working model on a batch.
+        loss: mean loss of the working model on a batch; a scalar tensor is read when both losses of a step are there.
         batches: one per step.
         coefficients: the version to start from, int64 ticks, shape (K,).
         directions: seed indices, shape (tau,).
@@ -53,9 +54,9 @@ def train(
     losses: list[float] = []
     for k, batch in zip(map(int, directions), batches, strict=True):
         here.perturb_(k, eps)
-        plus = loss(batch)
+        above = loss(batch)
         here.perturb_(k, -eps)
-        minus = loss(batch)
+        plus, minus = _read(above, loss(batch))
         losses += [plus, minus]
         gradient = projected_gradient(plus, minus, eps)
         if gradient is not None:
@@ -68,3 +69,9 @@ def train(
         loss=float(np.mean(finite)) if finite else float("nan"),
         skipped=len(directions) - len(pairs),
     )
+
+
+def _read(*losses: torch.Tensor | float) -> list[float]:
+    """Bring losses to the host, in one transfer and exactly."""
+    numbers: list[float] = torch.stack([torch.as_tensor(loss, dtype=torch.float64) for loss in losses]).tolist()
+    return numbers
