@@ -30,8 +30,8 @@ from queue import SimpleQueue
 from random import Random
 
 import numpy as np
-from pika import BlockingConnection, URLParameters
-from pika.exceptions import ChannelClosedByBroker, ChannelWrongStateError
+from pika import BlockingConnection, URLParameters  # type: ignore[import-untyped]
+from pika.exceptions import ChannelClosedByBroker, ChannelWrongStateError  # type: ignore[import-untyped]
 
 from benchmarks import bare
 from benchmarks.interleaved import medians_told, report

@@ -10,7 +10,7 @@ is delivered first is answered first, so the number of an answer is the number o
 import sys
 from typing import Any
 
-from pika import BasicProperties, SelectConnection, URLParameters
+from pika import BasicProperties, SelectConnection, URLParameters  # type: ignore[import-untyped]
 
 PREFETCH = 1000
 

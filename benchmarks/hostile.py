@@ -69,7 +69,7 @@ class Party(Embedded):
         hostile = {each.who: each.attack for each in described.simulation.hostile}
         here = {name: rows for name, rows in dataset.clients.items() if hostile or name not in HOSTILE}
         genesis = model.found(described, base)
-        super().__init__(described, genesis, base, replace(dataset, clients=here), DTYPE)
+        super().__init__(described, genesis, base, replace(dataset, clients=here), dtype=DTYPE)
         self._blind = {who for who, attack in hostile.items() if attack in BLIND}
         self._folder, self._genesis_bytes = folder, genesis.encode()
 

@@ -8,7 +8,9 @@ a few seeds to all K.
 """
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +23,7 @@ from fedkseed.zo import layout, passes
 from fedkseed.zo.materialise import Weights
 
 SIZE, TICK, SEEDS = 4096, 1e-8, 3
+Tensors = Mapping[str, torch.Tensor]
 
 
 def rows(base: Path, runs: int, device: torch.device) -> list[dict[str, object]]:
@@ -28,8 +31,8 @@ def rows(base: Path, runs: int, device: torch.device) -> list[dict[str, object]]
     settle = torch.cuda.synchronize if device.type == "cuda" else lambda: None  # a GPU works on after it was asked
     result = []
     for dtype in (torch.float32, torch.bfloat16):
-        model, _ = llm.load_base(base)
-        parameters = layout.trainable(model.to(device, dtype))
+        loaded: Any = llm.load_base(base)[0]
+        parameters = layout.trainable(loaded.to(device, dtype))
         kept = {name: p.detach().clone() for name, p in parameters.items()}
         constant = {name: p.detach().clone() for name, p in parameters.items()}
         pool = Pool(family="hadamard", size=SIZE, seed=1)
@@ -38,12 +41,12 @@ def rows(base: Path, runs: int, device: torch.device) -> list[dict[str, object]]
         coefficients = np.random.default_rng(0).integers(-(10**6), 10**6, SIZE)
 
         @torch.inference_mode()
-        def add(kept: dict = kept, constant: dict = constant, parameters: dict = parameters) -> None:
+        def add(kept: Tensors = kept, constant: Tensors = constant, parameters: Tensors = parameters) -> None:
             for name, p in parameters.items():
                 torch.add(kept[name], constant[name], out=p.data)
 
         @torch.inference_mode()
-        def per_seed(parameters: dict = parameters, dtype: torch.dtype = dtype) -> None:
+        def per_seed(parameters: Tensors = parameters, dtype: torch.dtype = dtype) -> None:
             for seed in range(SEEDS):
                 torch.manual_seed(seed)
                 for p in parameters.values():

@@ -10,6 +10,7 @@ takes some minutes on two cores.
 import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import transformers
@@ -76,7 +77,8 @@ class Recorder(Embedded):
         base, examples, seeds, gradients = zip(*self._rows, strict=True)
         small = (np.array(values, np.uint16) for values in (base, examples, seeds))
         columns = (*small, np.array(gradients, np.float16))
-        np.savez(self._out, **dict(zip(Recording.__slots__, columns, strict=True)))
+        named: dict[str, Any] = dict(zip(Recording.__slots__, columns, strict=True))
+        np.savez(self._out, **named)
         size = np.sqrt(np.mean(np.square(g, dtype=np.float64)))
         print(f"version {assignment.base}  {client:<10} loss {trained.loss:.3f}  root mean square of its scalars {size:.2f}")
         return trained

@@ -9,7 +9,9 @@ streamed.
 """
 
 import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,11 +33,12 @@ SHAPES = ((1, 64), (8, 32), (8, 64))
 class WholeText:
     """The language-model loss over all tokens, as the baseline computes it."""
 
-    def encode(self, tokens: list[int]) -> llm.Encoded:
+    def encode(self, example: Mapping[str, Any]) -> llm.Encoded:
         """Every token predicts the next."""
+        tokens = example["tokens"]
         return llm.Encoded(tokens=tuple(tokens), reads=tuple(range(len(tokens) - 1)), targets=tuple(tokens[1:]))
 
-    def losses(self, reader: llm.Reader, batch: list[llm.Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
+    def losses(self, reader: llm.Reader, batch: Sequence[llm.Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss of every token; hits are not looked at."""
         logits, targets = reader.logits(batch)
         return torch.nn.functional.cross_entropy(logits, targets, reduction="none"), targets
@@ -108,7 +111,7 @@ def rows(base: Path, runs: int) -> list[dict[str, object]]:
     result = []
     for size, length in SHAPES:
         tokens = torch.from_numpy(rng.integers(0, 40_000, (size, length)))
-        batch = [WholeText().encode(line) for line in tokens.tolist()]
+        batch = [WholeText().encode({"tokens": line}) for line in tokens.tolist()]
         seconds = medians(
             {
                 "plain": lambda tokens=tokens: plain(model, tokens),
