@@ -288,6 +288,10 @@ def truncated(world: World, older: Path) -> None:
     size = file.stat().st_size
     _move_on(world)
     shutil.copytree(folder, older)
+    if not (older / file.name).exists():  # Redis has written its log anew meanwhile, and has no end of the old one
+        shutil.rmtree(older)
+        truncated(world, older)
+        return
     with (older / file.name).open("r+b") as copy:
         copy.truncate(max(size - 7, 0))
 

@@ -184,7 +184,7 @@ def _play(world: World, plan: Planned, fault: Fault, began: float) -> Played:
     try:
         target = fault(world, dice)
     except (OSError, FedkseedError, AssertionError, subprocess.SubprocessError) as error:
-        failed = f"{type(error).__name__}: {error}".splitlines()[0]
+        failed = f"{type(error).__name__}: {error}".splitlines()[0].replace(f"{world.folder}/", "")
     world.over()
     assert world.ended_at is not None
     over, before = world.ended_at, sum(at <= world.ended_at for at in world.commits.times)
