@@ -17,7 +17,7 @@ from fedkseed.errors import LedgerError, SettingError
 from fedkseed.federation import Pool
 from fedkseed.model import found, open_base, workbench
 from fedkseed.pool import kernels
-from fedkseed.pool.device import DeviceSpan, DeviceSweep
+from fedkseed.pool.device import DeviceSweep, Placed
 from fedkseed.pool.seed_pool import TILE, UNITS, key
 from fedkseed.pool.sweep import Span, Sweep
 from fedkseed.zo import layout, passes
@@ -82,7 +82,7 @@ def sparse_coefficients(size: int) -> np.ndarray:
 @pytest.mark.parametrize("vector", VECTORS["directions"], ids=title)
 def test_gpu_kernels_perturb_along_the_golden_directions(vector):
     out = torch.empty(TILE, device=DEVICE)
-    span = DeviceSpan(first_tile=vector["tile"], base=torch.zeros(TILE, device=DEVICE), out=out)
+    span = Placed(first_tile=vector["tile"], base=torch.zeros(TILE, device=DEVICE), out=out)
     nothing = np.zeros(vector["K"], dtype=np.int64)
     DeviceSweep(pool(vector), [span]).materialise_(nothing, 1.0, along=vector["index"], shift=1.0 / vector["unit"])
     assert hashlib.sha256(out.cpu().numpy().astype(np.int8).tobytes()).hexdigest() == vector["sha256_int8"]
@@ -96,7 +96,7 @@ def test_gpu_kernels_sum_unstructured_directions_exactly(vector):
     kernels.displacement_(total, z, words, vector["tile"], indices, coefficients[indices], gaussian, *key(pool(vector)))
     assert hashlib.sha256(total.astype("<i8").tobytes()).hexdigest() == vector["sum_i64le_sha256"]
     out = torch.empty(TILE, device=DEVICE)
-    span = DeviceSpan(first_tile=vector["tile"], base=torch.zeros(TILE, device=DEVICE), out=out)
+    span = Placed(first_tile=vector["tile"], base=torch.zeros(TILE, device=DEVICE), out=out)
     DeviceSweep(pool(vector), [span]).materialise_(coefficients, 1 / UNITS[vector["family"]])
     assert out.cpu().numpy().tobytes() == (np.float32(0) - total.astype(np.float32)).tobytes()
 
@@ -104,7 +104,7 @@ def test_gpu_kernels_sum_unstructured_directions_exactly(vector):
 @pytest.mark.parametrize("vector", VECTORS["models"], ids=title)
 def test_whole_models_are_rebuilt_bit_for_bit(vector):
     tensors = trained(vector)
-    spans = [DeviceSpan(first_tile=t, base=tensor(base), out=torch.empty_like(tensor(base))) for t, base, _ in tensors]
+    spans = [Placed(first_tile=t, base=tensor(base), out=torch.empty_like(tensor(base))) for t, base, _ in tensors]
     DeviceSweep(pool(vector), spans).materialise_(array(vector["coefficients_i64le"], np.int64), vector["tick"])
     assert [bits(span.out) for span in spans] == [bits(tensor(weights)) for _, _, weights in tensors]
 
@@ -120,7 +120,7 @@ def test_a_rebuild_has_the_bits_of_the_processor(family, stored, wanted, along, 
     here = {tile: torch.empty_like(base, dtype=wanted) for tile, base in bases.items()}
     there = {tile: torch.empty_like(base, dtype=wanted, device=DEVICE) for tile, base in bases.items()}
     spans = [Span(first_tile=tile, base=flat(base), out=flat(here[tile])) for tile, base in bases.items()]
-    device_spans = [DeviceSpan(first_tile=tile, base=base.to(DEVICE), out=there[tile]) for tile, base in bases.items()]
+    device_spans = [Placed(first_tile=tile, base=base.to(DEVICE), out=there[tile]) for tile, base in bases.items()]
     with np.errstate(all="ignore"):  # what overflows is meant to
         Sweep(made, spans, 1).materialise_(coefficients, TICK, along=along, shift=shift)
         DeviceSweep(made, device_spans).materialise_(coefficients, TICK, along=along, shift=shift)
@@ -134,7 +134,7 @@ def test_blocks_of_every_size_have_the_masks_of_the_processor(size):
     here, there = torch.empty(9000), torch.empty(9000, device=DEVICE)
     with np.errstate(all="ignore"):
         Sweep(made, [Span(first_tile=48, base=flat(base), out=flat(here))], 1).materialise_(coefficients, TICK)
-        DeviceSweep(made, [DeviceSpan(first_tile=48, base=base.to(DEVICE), out=there)]).materialise_(coefficients, TICK)
+        DeviceSweep(made, [Placed(first_tile=48, base=base.to(DEVICE), out=there)]).materialise_(coefficients, TICK)
     assert bits(there) == bits(here)
 
 
@@ -148,7 +148,7 @@ def test_steps_have_the_bits_of_the_processor(family, wanted):
         (torch.empty(5000, dtype=wanted), torch.empty(5000, dtype=wanted, device=DEVICE)),
     )
     here = Sweep(made, [Span(first_tile=7, base=flat(masters[0]), out=flat(outs[0]))], 1)
-    there = DeviceSweep(made, [DeviceSpan(first_tile=7, base=masters[1], out=outs[1])])
+    there = DeviceSweep(made, [Placed(first_tile=7, base=masters[1], out=outs[1])])
     for last, move in ((0, 0.0), (3, 0.1), (15, -1e-9)):
         with np.errstate(all="ignore"):
             here.step_(last, move, 9, 1e-3)
@@ -164,7 +164,7 @@ def test_nothing_moves_without_coefficients_or_with_too_small_ones(family, coeff
     base, out = values(5000, torch.float32).to(DEVICE), torch.empty(5000, device=DEVICE)
     coefficients = np.zeros(128, np.int64)
     coefficients[3] = coefficient
-    span = DeviceSpan(first_tile=0, base=base, out=out)
+    span = Placed(first_tile=0, base=base, out=out)
     DeviceSweep(Pool(family=family, size=128, seed=1), [span]).materialise_(coefficients, 1e-60)
     assert bits(out) == bits(base)
 
@@ -177,14 +177,14 @@ def test_float32_is_rounded_to_sixteen_bits_as_torch_does(dtype):
     halves = (starts.view(torch.int32) + 2 ** (drop - 1))[:, None] + torch.tensor([-1, 0, 1], dtype=torch.int32)
     numbers = halves.reshape(-1).view(torch.float32)
     out = torch.empty_like(numbers, dtype=dtype, device=DEVICE)
-    span = DeviceSpan(first_tile=0, base=numbers.to(DEVICE), out=out)
+    span = Placed(first_tile=0, base=numbers.to(DEVICE), out=out)
     with np.errstate(all="ignore"):
         DeviceSweep(Pool(family="hadamard", size=128, seed=0), [span]).materialise_(np.zeros(128, np.int64), 1.0)
     assert bits(out) == bits(numbers.to(dtype))
 
 
 def test_coefficients_that_could_not_be_summed_exactly_are_refused():
-    span = DeviceSpan(first_tile=0, base=torch.zeros(5, device=DEVICE), out=torch.zeros(5, device=DEVICE))
+    span = Placed(first_tile=0, base=torch.zeros(5, device=DEVICE), out=torch.zeros(5, device=DEVICE))
     with pytest.raises(LedgerError, match=r"2\^53"):
         DeviceSweep(Pool(family="gaussian", size=2, seed=0), [span]).materialise_(np.full(2, 2**49), 1.0)
 

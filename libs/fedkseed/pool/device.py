@@ -14,14 +14,13 @@ import torch
 from numpy.typing import NDArray
 
 from fedkseed.federation import Pool
-from fedkseed.pool import triton_kernels
 from fedkseed.pool.seed_pool import UNITS, check_exact
 from fedkseed.pool.sweep import hadamard_table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class DeviceSpan:
-    """One flat tensor of the layout: where it starts in tiles, what it is read from and written to."""
+class Placed:
+    """One flat tensor of the layout, wherever it is: its first tile, what it is read from and written to."""
 
     first_tile: int
     base: torch.Tensor  # shape (n,): float32, float16 or bfloat16
@@ -36,7 +35,10 @@ class DeviceSweep:
         spans: the tensors, in layout order.
     """
 
-    def __init__(self, pool: Pool, spans: Sequence[DeviceSpan]) -> None:
+    def __init__(self, pool: Pool, spans: Sequence[Placed]) -> None:
+        from fedkseed.pool import triton_kernels  # noqa: PLC0415 - triton is optional
+
+        self._kernels: Any = triton_kernels
         self._pool, self._spans = pool, spans
         self._unit, self._gaussian = UNITS[pool.family], pool.family == "gaussian"
 
@@ -47,7 +49,7 @@ class DeviceSweep:
         if self._pool.family == "hadamard":
             tables = self._everywhere(hadamard_table(self._pool, coefficients, tick, along, shift))
             for span in self._spans:
-                self._launch_(triton_kernels.hadamard_, span, tables[span.base.device], self._pool.size)
+                self._launch_(self._kernels.hadamard_, span, tables[span.base.device], self._pool.size)
             return
         indices = np.flatnonzero(coefficients)
         which, how_often = self._everywhere(indices), self._everywhere(coefficients[indices])
@@ -55,16 +57,16 @@ class DeviceSweep:
         for span in self._spans:
             device = span.base.device
             sums = which[device], how_often[device], indices.size, numbers[device]
-            self._launch_(triton_kernels.rebuild_, span, *sums, int(along), self._gaussian, bool(shift))
+            self._launch_(self._kernels.rebuild_, span, *sums, int(along), self._gaussian, bool(shift))
 
     def step_(self, last: int, move: float, along: int, shift: float) -> None:
         """See Sweep.step_."""
         moved, shifted = (float(np.float32(number * self._unit)) for number in (move, shift))
         for span in self._spans:
-            self._launch_(triton_kernels.step_, span, int(last), moved, int(along), shifted, self._gaussian, bool(moved))
+            self._launch_(self._kernels.step_, span, int(last), moved, int(along), shifted, self._gaussian, bool(moved))
 
-    def _launch_(self, kernel: Any, span: DeviceSpan, *rest: Any) -> None:
-        triton_kernels.launch_(kernel, span.base, span.out, span.first_tile, self._pool.seed, *rest)
+    def _launch_(self, kernel: Any, span: Placed, *rest: Any) -> None:
+        self._kernels.launch_(kernel, span.base, span.out, span.first_tile, self._pool.seed, *rest)
 
     def _everywhere(self, numbers: NDArray[Any]) -> dict[torch.device, torch.Tensor]:
         """One copy on every device that has a tensor; nobody waits for what a GPU does before it takes it."""

@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from fedkseed.federation import Pool
+from fedkseed.pool.device import Placed
 from fedkseed.pool.sweep import Crew, Span, rebuilding
 from fedkseed.zo.layout import Slot, flat
-from fedkseed.zo.passes import Maker, Passes, Placed, suited
+from fedkseed.zo.passes import Maker, Passes, suited
 
 
 class Working(Protocol):

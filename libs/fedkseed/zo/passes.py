@@ -4,7 +4,6 @@ A GPU is not taken at its word: before the first pass on it, its kernels must gi
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from typing import Any, Protocol
@@ -15,17 +14,9 @@ from numpy.typing import NDArray
 
 from fedkseed.errors import SettingError
 from fedkseed.federation import Family, Pool
+from fedkseed.pool.device import DeviceSweep, Placed
 from fedkseed.pool.sweep import Span, Sweep
 from fedkseed.zo.layout import TORCH_DTYPES, flat
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Placed:
-    """A flat tensor, its first tile, and where the result goes, on the same device; `out` may be `base` itself."""
-
-    first_tile: int
-    base: torch.Tensor
-    out: torch.Tensor
 
 
 class Passes(Protocol):
@@ -85,9 +76,7 @@ def by_processor(pool: Pool, tensors: Sequence[Placed], threads: int) -> Passes:
 
 def by_device(pool: Pool, tensors: Sequence[Placed], _threads: int = 0) -> Passes:
     """Passes by Triton's kernels."""
-    from fedkseed.pool.device import DeviceSpan, DeviceSweep  # noqa: PLC0415 - triton is optional
-
-    return DeviceSweep(pool, [DeviceSpan(first_tile=t.first_tile, base=t.base, out=t.out) for t in tensors])
+    return DeviceSweep(pool, tensors)
 
 
 @cache
