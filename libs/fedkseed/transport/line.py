@@ -162,7 +162,7 @@ class Bundling(SelectConnection):  # type: ignore[misc] # pika has no types
 
     def _proto_connection_made(self, transport: Any) -> None:
         """Have as much received at a time as is there, within bounds."""
-        transport._MAX_RECV_BYTES = RECEIVED_BYTES
+        transport._MAX_RECV_BYTES = RECEIVED_BYTES  # noqa: SLF001 - pika has no setting for it
         super()._proto_connection_made(transport)
 
     def _on_data_available(self, data_in: bytes) -> None:
