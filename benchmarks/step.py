@@ -9,7 +9,7 @@ streamed.
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ import transformers
 from benchmarks.interleaved import medians, report
 from fedkseed import llm
 from fedkseed.federation import Pool
+from fedkseed.objectives import Encoded
+from fedkseed.reading import Reader
 from fedkseed.zo import layout
 from fedkseed.zo.estimator import projected_gradient
 from fedkseed.zo.materialise import Weights, Working
@@ -33,14 +35,13 @@ SHAPES = ((1, 64), (8, 32), (8, 64))
 class WholeText:
     """The language-model loss over all tokens, as the baseline computes it."""
 
-    def encode(self, example: Mapping[str, Any]) -> llm.Encoded:
+    def encode(self, example: Mapping[str, Any]) -> Encoded:
         """Every token predicts the next."""
         tokens = example["tokens"]
-        return llm.Encoded(tokens=tuple(tokens), reads=tuple(range(len(tokens) - 1)), targets=tuple(tokens[1:]))
+        return Encoded(tokens=tuple(tokens), reads=tuple(range(len(tokens) - 1)), targets=tuple(tokens[1:]))
 
-    def losses(self, reader: llm.Reader, batch: Sequence[llm.Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
+    def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss of every token; hits are not looked at."""
-        logits, targets = reader.logits(batch)
         return torch.nn.functional.cross_entropy(logits, targets, reduction="none"), targets
 
 
@@ -72,16 +73,16 @@ class Ours:
     """Local steps on a working model."""
 
     def __init__(self, model: transformers.PreTrainedModel, weights: Working) -> None:
-        self._reader, self._tick = llm.Reader(model), weights.tick
+        self._reader, self._tick = Reader(model, WholeText()), weights.tick
         self._here, self._rng = weights.local(np.zeros(POOL.size, np.int64)), np.random.default_rng(0)
 
-    def step(self, batch: list[llm.Encoded]) -> None:
+    def step(self, batch: list[Encoded]) -> None:
         """One of them."""
-        k = int(self._rng.integers(POOL.size))
+        k, prepared = int(self._rng.integers(POOL.size)), self._reader.prepare(batch)
         self._here.perturb_(k, EPS)
-        plus = llm.mean_loss(self._reader, WholeText(), batch)
+        plus = self._reader.mean_loss(prepared)
         self._here.perturb_(k, -EPS)
-        minus = llm.mean_loss(self._reader, WholeText(), batch)
+        minus = self._reader.mean_loss(prepared)
         gradient = projected_gradient(float(plus), float(minus), EPS)
         self._here.move_(k, LR / self._tick * float(gradient or 0.0))
 

@@ -15,7 +15,7 @@ from benchmarks.quality.records import Point, Result
 from benchmarks.quality.stage import BYTES_OF_A_WEIGHT, Stage
 from fedkseed import llm
 from fedkseed.ledger.invitation import invited
-from fedkseed.llm import Encoded
+from fedkseed.objectives import Encoded
 from fedkseed_client import training
 
 

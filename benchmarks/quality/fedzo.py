@@ -14,8 +14,8 @@ from benchmarks.quality.moving import Moving
 from benchmarks.quality.records import Result
 from benchmarks.quality.stage import Stage
 from fedkseed.federation import Family, Pool
-from fedkseed.llm import Encoded
 from fedkseed.model import TICKS_PER_STEP
+from fedkseed.objectives import Encoded
 from fedkseed.zo.trainer import train
 
 FAMILY: Family = "gaussian"
@@ -50,8 +50,8 @@ class Fresh:
         pool = Pool(family=FAMILY, size=steps, seed=chance)
         measured = train(
             self._moving.weights(pool, self._tick),
-            self._stage.loss,
-            batches,
+            self._stage.reader.mean_loss,
+            map(self._stage.reader.prepare, batches),
             coefficients=np.zeros(steps, np.int64),
             directions=np.arange(steps),
             eps=self._training.eps,

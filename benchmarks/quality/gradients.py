@@ -13,7 +13,7 @@ from benchmarks.quality.averaged import averaged
 from benchmarks.quality.experiments import Run
 from benchmarks.quality.records import Result
 from benchmarks.quality.stage import Stage
-from fedkseed.llm import Encoded
+from fedkseed.objectives import Encoded
 
 RANK, ALPHA = 8, 16
 TARGETS = ["q_proj", "v_proj"]
@@ -66,10 +66,11 @@ class Backpropagation:
         """Train one client."""
         del chance
         self._show()
+        reader = self._stage.reader
         optimiser = torch.optim.AdamW(self._parameters, lr=self._lr, weight_decay=0.0, fused=True)
         for batch in batches:
             optimiser.zero_grad()
-            self._stage.differentiable_loss(batch).backward()
+            reader.losses(reader.prepare(batch))[0].mean().backward()
             torch.nn.utils.clip_grad_norm_(self._parameters, CLIP)
             optimiser.step()
         optimiser.zero_grad()

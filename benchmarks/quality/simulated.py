@@ -86,7 +86,8 @@ class Party:
         measured = training.measure(
             assignment,
             weights=self._weights,
-            loss=self.stage.loss,
+            prepare=self.stage.reader.prepare,
+            loss=self.stage.reader.mean_loss,
             examples=self.stage.clients[client],
             generator=training.generator(self._run.seed, client, assignment.base),
         )

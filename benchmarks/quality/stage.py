@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 
-from fedkseed import data, llm, model
+from fedkseed import data, llm, model, objectives
 from fedkseed.federation import Federation
-from fedkseed.llm import Encoded
+from fedkseed.objectives import Encoded
+from fedkseed.reading import Reader
 from fedkseed_evaluator import scoring
 
 BYTES_OF_A_WEIGHT = 2  # as baselines are charged: averaged in float32 here, they could be sent in half of that
@@ -26,8 +27,8 @@ class Stage:
         self.dataset = data.load(federation)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.dtype = llm.compute_dtype(self.device)
-        self.task = llm.bind(federation.objective, self.base.tokenizer)
-        self.reader = llm.Reader(self.base.model)
+        self.task = objectives.bind(federation.objective, self.base.tokenizer)
+        self.reader = Reader(self.base.model, self.task)
         self.clients: Mapping[str, Sequence[Encoded]] = {
             name: [self.task.encode(example) for example in examples] for name, examples in self.dataset.clients.items()
         }
@@ -48,11 +49,3 @@ class Stage:
         scored: Any = self.base.model
         plan = self.federation.evaluation
         return dict(scoring.score(scored, self.task, self.base.tokenizer, self.dataset.held_out, plan))
-
-    def loss(self, batch: Sequence[Encoded]) -> torch.Tensor:
-        """Mean loss of a batch, in one forward pass, without gradients."""
-        return llm.mean_loss(self.reader, self.task, batch)
-
-    def differentiable_loss(self, batch: Sequence[Encoded]) -> torch.Tensor:
-        """The same, with gradients."""
-        return self.task.losses(self.reader, batch)[0].mean()

