@@ -48,19 +48,20 @@ def zeroth_order(support: Path | None = None, memory: Literal["resident", "strea
     import numpy as np
 
     from fedkseed import federation as settings
-    from fedkseed import llm, model
+    from fedkseed import model, objectives
+    from fedkseed.reading import Reader
     from fedkseed.zo.trainer import train
 
     code, federation = size("VmRSS"), settings.load(EXAMPLE)
     base = model.open_base(BASE, support)
     genesis = model.found(federation, base)
-    task = llm.bind(genesis.objective, base.tokenizer)
+    task = objectives.bind(genesis.objective, base.tokenizer)
     weights = model.workbench(genesis, base, dtype=base.model.dtype, memory=memory)
-    batch, reader = [task.encode(text) for text in texts()], llm.Reader(base.model)
+    batch, reader = [task.encode(text) for text in texts()], Reader(base.model, task)
     train(
         weights,
-        lambda encoded: llm.mean_loss(reader, task, encoded),
-        [batch] * STEPS,
+        reader.mean_loss,
+        map(reader.prepare, [batch] * STEPS),
         coefficients=np.zeros(genesis.pool.size, np.int64),
         directions=np.arange(STEPS),
         eps=1e-3,
@@ -74,16 +75,17 @@ def back_propagation() -> Work:
     import torch
 
     from fedkseed import federation as settings
-    from fedkseed import llm
+    from fedkseed import llm, objectives
+    from fedkseed.reading import Reader
 
     code = size("VmRSS")
     model, tokenizer = llm.load_base(BASE)
-    task = llm.bind(settings.load(EXAMPLE).objective, tokenizer)
+    task = objectives.bind(settings.load(EXAMPLE).objective, tokenizer)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-5)
-    batch, reader = [task.encode(text) for text in texts()], llm.Reader(model)
+    batch, reader = [task.encode(text) for text in texts()], Reader(model, task)
     for _ in range(STEPS):
         optimiser.zero_grad()
-        task.losses(reader, batch)[0].mean().backward()
+        reader.losses(reader.prepare(batch))[0].mean().backward()
         optimiser.step()
     return code, (model, optimiser)
 

@@ -20,7 +20,9 @@ import transformers
 from benchmarks.interleaved import medians, report
 from fedkseed import federation as settings
 from fedkseed import llm, model
+from fedkseed.objectives import Encoded
 from fedkseed.ram import Memory
+from fedkseed.reading import Reader
 from fedkseed.zo import passes
 from fedkseed.zo.estimator import projected_gradient
 
@@ -33,14 +35,13 @@ DTYPES = (torch.float32, torch.bfloat16)
 class WholeText:
     """The language-model loss over all tokens, as the baseline computes it."""
 
-    def encode(self, example: Mapping[str, Any]) -> llm.Encoded:
+    def encode(self, example: Mapping[str, Any]) -> Encoded:
         """Every token predicts the next."""
         tokens = example["tokens"]
-        return llm.Encoded(tokens=tuple(tokens), reads=tuple(range(len(tokens) - 1)), targets=tuple(tokens[1:]))
+        return Encoded(tokens=tuple(tokens), reads=tuple(range(len(tokens) - 1)), targets=tuple(tokens[1:]))
 
-    def losses(self, reader: llm.Reader, batch: Sequence[llm.Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
+    def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss of every token; hits are not looked at."""
-        logits, targets = reader.logits(batch)
         return torch.nn.functional.cross_entropy(logits, targets, reduction="none"), targets
 
 
@@ -75,16 +76,16 @@ class Ours:
         opened = model.open_base(base, support)
         genesis = model.found(settings.load(EXAMPLE), opened)
         weights = model.workbench(genesis, opened, dtype=dtype, device=device, memory=memory)
-        self._reader, self._tick, self._size = llm.Reader(opened.model), weights.tick, genesis.pool.size
+        self._reader, self._tick, self._size = Reader(opened.model, WholeText()), weights.tick, genesis.pool.size
         self._here, self._rng = weights.local(np.zeros(self._size, np.int64)), np.random.default_rng(0)
 
-    def step(self, batch: Sequence[llm.Encoded]) -> None:
+    def step(self, batch: Sequence[Encoded]) -> None:
         """One of them."""
-        k = int(self._rng.integers(self._size))
+        k, prepared = int(self._rng.integers(self._size)), self._reader.prepare(batch)
         self._here.perturb_(k, EPS)
-        plus = llm.mean_loss(self._reader, WholeText(), batch)
+        plus = self._reader.mean_loss(prepared)
         self._here.perturb_(k, -EPS)
-        minus = llm.mean_loss(self._reader, WholeText(), batch)
+        minus = self._reader.mean_loss(prepared)
         gradient = projected_gradient(float(plus), float(minus), EPS)
         self._here.move_(k, LR / self._tick * float(gradient or 0.0))
 

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import torch
 
-from fedkseed import data, llm, logs, model
+from fedkseed import data, logs, model, objectives
 from fedkseed.data import Example
 from fedkseed.genesis import Genesis
+from fedkseed.objectives import Encoded
 from fedkseed.ram import Memory
+from fedkseed.reading import Prepared, Reader
 from fedkseed.zo.materialise import Working
 from fedkseed_client import training
 from fedkseed_client.events import Trained
@@ -50,7 +52,7 @@ class Bench:
         self._where, self._support, self._device, self._threads = base, support, device, threads
         self._examples, self._source, self._client, self._seed = examples, source, client, seed
         self._memory, self._stepped = memory, stepped
-        self._ready: tuple[llm.Reader, Working, llm.Task, list[llm.Encoded]] | None = None
+        self._ready: tuple[Reader, Working, list[Encoded]] | None = None
 
     def measure(self, genesis_bytes: bytes, assignment: Assignment, check: Callable[[], None]) -> Trained:
         """Train an assignment.
@@ -65,29 +67,30 @@ class Bench:
             DataError: an example is not what the objective reads.
         """
         started = time.monotonic()
-        reader, weights, task, encoded = self._ready or self._open(Genesis.decode(genesis_bytes))
+        reader, weights, encoded = self._ready or self._open(Genesis.decode(genesis_bytes))
 
-        def loss(batch: Sequence[llm.Encoded]) -> torch.Tensor:
+        def loss(batch: Prepared) -> torch.Tensor:
             check()
-            return llm.mean_loss(reader, task, batch)
+            return reader.mean_loss(batch)
 
         measured = training.measure(
             assignment,
             weights=weights,
+            prepare=reader.prepare,
             loss=timed(loss, self._stepped),
             examples=encoded,
             generator=training.generator(self._seed, self._client, assignment.base),
         )
         return training.told(assignment, measured, time.monotonic() - started)
 
-    def _open(self, genesis: Genesis) -> tuple[llm.Reader, Working, llm.Task, list[llm.Encoded]]:
+    def _open(self, genesis: Genesis) -> tuple[Reader, Working, list[Encoded]]:
         if self._threads:
             torch.set_num_threads(self._threads)
         data.check(self._examples, genesis.objective, self._source)
         base = model.open_base(self._where, self._support)
         model.check(genesis, base)
-        task = llm.bind(genesis.objective, base.tokenizer)
+        task = objectives.bind(genesis.objective, base.tokenizer)
         weights = model.workbench(genesis, base, device=self._device, threads=self._threads, memory=self._memory)
         logs.info("base opened", memory=weights.memory)
-        self._ready = (llm.Reader(base.model), weights, task, [task.encode(example) for example in self._examples])
+        self._ready = (Reader(base.model, task), weights, [task.encode(example) for example in self._examples])
         return self._ready

@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 
-from fedkseed import data, llm, logs, model
+from fedkseed import data, llm, logs, model, objectives
 from fedkseed.data import Example
 from fedkseed.federation import EvaluationPlan
 from fedkseed.genesis import Genesis
+from fedkseed.objectives import ResponseTask, Task
 from fedkseed.ram import Memory
+from fedkseed.reading import Reader
 from fedkseed.rouge import rouge_l
 from fedkseed.zo.materialise import Working
 from fedkseed_evaluator.machine import Evaluate, Evaluated
@@ -22,15 +24,13 @@ def held_out(examples: Sequence[Example], plan: EvaluationPlan) -> Sequence[Exam
     return examples[: plan.examples]
 
 
-def score(
-    scored: Any, task: llm.Task, tokenizer: Any, examples: Sequence[Example], plan: EvaluationPlan
-) -> Mapping[str, float]:
+def score(scored: Any, task: Task, tokenizer: Any, examples: Sequence[Example], plan: EvaluationPlan) -> Mapping[str, float]:
     """Mean loss and accuracy over the targets of the plan's examples, in their given weights."""
     chosen = held_out(examples, plan)
-    metrics = llm.score(llm.Reader(scored), task, [task.encode(example) for example in chosen], plan.batch)
-    if plan.rouge_examples and isinstance(task, llm.ResponseTask):
+    metrics = Reader(scored, task).score([task.encode(example) for example in chosen], plan.batch)
+    if plan.rouge_examples and isinstance(task, ResponseTask):
         generated = chosen[: plan.rouge_examples]
-        responses = llm.respond(scored, task, tokenizer, generated, plan.rouge_tokens)
+        responses = llm.respond(scored, tokenizer, [task.prompt(example) for example in generated], plan.rouge_tokens)
         metrics["rouge_l"] = rouge_l(responses, [example["response"] for example in generated])
     return metrics
 
@@ -63,7 +63,7 @@ class Scorer:
     ) -> None:
         self._where, self._support, self._device, self._threads = base, support, device, threads
         self._examples, self._source, self._plan, self._memory = examples, source, plan, memory
-        self._ready: tuple[model.Base, Working, llm.Task] | None = None
+        self._ready: tuple[model.Base, Working, Task] | None = None
 
     def evaluate(self, genesis_bytes: bytes, effect: Evaluate) -> Evaluated:
         """Score one version.
@@ -79,7 +79,7 @@ class Scorer:
         examples = len(held_out(self._examples, self._plan))
         return Evaluated(version=effect.version, metrics=dict(metrics), examples=examples, seconds=time.monotonic() - started)
 
-    def _open(self, genesis: Genesis) -> tuple[model.Base, Working, llm.Task]:
+    def _open(self, genesis: Genesis) -> tuple[model.Base, Working, Task]:
         if self._threads:
             torch.set_num_threads(self._threads)
         data.check(self._examples, genesis.objective, self._source)
@@ -87,5 +87,5 @@ class Scorer:
         model.check(genesis, base)
         weights = model.workbench(genesis, base, device=self._device, threads=self._threads, memory=self._memory)
         logs.info("base opened", memory=weights.memory)
-        self._ready = (base, weights, llm.bind(genesis.objective, base.tokenizer))
+        self._ready = (base, weights, objectives.bind(genesis.objective, base.tokenizer))
         return self._ready

@@ -11,14 +11,16 @@ from pathlib import Path
 
 import torch
 
-from fedkseed import data, llm, model
+from fedkseed import data, model, objectives
 from fedkseed.data import Dataset, Example
 from fedkseed.errors import FileError, SettingError
 from fedkseed.federation import Federation, Response
 from fedkseed.genesis import Genesis
 from fedkseed.ledger import artifact
 from fedkseed.ledger.artifact import Artifact
+from fedkseed.objectives import Task
 from fedkseed.ram import Memory
+from fedkseed.reading import Reader
 from fedkseed_client import training
 from fedkseed_client.events import Trained
 from fedkseed_client.machine import Assignment
@@ -113,8 +115,8 @@ class Embedded:
     ) -> None:
         self._federation, self._genesis = federation, genesis
         self._model, self._tokenizer = base.model, base.tokenizer
-        self._task = llm.bind(federation.objective, base.tokenizer)
-        self._reader = llm.Reader(base.model)
+        self._task = objectives.bind(federation.objective, base.tokenizer)
+        self._reader = Reader(base.model, self._task)
         self._weights = model.workbench(genesis, base, dtype=dtype, device=device, memory=memory)
         self._held_out = dataset.held_out
         self._encoded = {name: [self._task.encode(e) for e in examples] for name, examples in dataset.clients.items()}
@@ -135,7 +137,8 @@ class Embedded:
         measured = training.measure(
             assignment,
             weights=self._weights,
-            loss=lambda batch: llm.mean_loss(self._reader, self._task, batch),
+            prepare=self._reader.prepare,
+            loss=self._reader.mean_loss,
             examples=self._encoded[client],
             generator=training.generator(self._federation.simulation.seed, client, assignment.base),
         )
@@ -150,7 +153,7 @@ class Embedded:
 
 
 def _score(
-    federation: Federation, tuned: torch.nn.Module, task: llm.Task, tokenizer: object, held_out: tuple[Example, ...]
+    federation: Federation, tuned: torch.nn.Module, task: Task, tokenizer: object, held_out: tuple[Example, ...]
 ) -> Mapping[str, float]:
     return scoring.score(tuned, task, tokenizer, held_out, federation.evaluation)
 
@@ -159,7 +162,7 @@ def _score_artifact(federation: Federation, dataset: Dataset, ledger: Path) -> t
     """What a stranger with the base and the artifact gets: weights digest, and scores computed in float32."""
     tuned = model.open_tuned(federation.model.base, artifact.read(ledger), federation.model.support)
     wide: torch.nn.Module = tuned.model
-    task = llm.bind(federation.objective, tuned.tokenizer)
+    task = objectives.bind(federation.objective, tuned.tokenizer)
     return tuned.weights_digest, _score(federation, wide.float(), task, tuned.tokenizer, dataset.held_out)
 
 
