@@ -48,25 +48,24 @@ def zeroth_order(support: Path | None = None, memory: Literal["resident", "strea
     import numpy as np
 
     from fedkseed import federation as settings
-    from fedkseed import llm, model
+    from fedkseed import llm, model, workbench
     from fedkseed.zo.trainer import train
 
     code, federation = size("VmRSS"), settings.load(EXAMPLE)
     base = model.open_base(BASE, support)
     genesis = model.found(federation, base)
-    task = llm.bind(genesis.objective, base.tokenizer)
-    weights = model.workbench(genesis, base, dtype=base.model.dtype, memory=memory)
-    batch, reader = [task.encode(text) for text in texts()], llm.Reader(base.model)
+    bench = workbench.set_up(genesis, base, dtype=base.model.dtype, memory=memory)
+    batch = [bench.task.encode(text) for text in texts()]
     train(
-        weights,
-        lambda encoded: llm.mean_loss(reader, task, encoded),
+        bench.weights,
+        lambda encoded: llm.mean_loss(bench.reader, bench.task, encoded),
         [batch] * STEPS,
         coefficients=np.zeros(genesis.pool.size, np.int64),
         directions=np.arange(STEPS),
         eps=1e-3,
         lr=genesis.lr,
     )
-    return code, (base, weights)
+    return code, bench
 
 
 def back_propagation() -> Work:

@@ -24,7 +24,8 @@ from transformers import (
 from fedkseed import llm
 from fedkseed.errors import SettingError
 from fedkseed.federation import Response, parse
-from fedkseed.model import found, open_base, workbench
+from fedkseed.model import found, open_base
+from fedkseed.workbench import set_up
 from fedkseed.zo.trainer import train
 
 WORDS = 1200  # so many that embedding and head are larger than a layer, and no whole number of runs
@@ -81,7 +82,7 @@ class Bench:
     def __init__(self, where, memory, dtype=torch.float32, family="hadamard"):
         settings, self.base = federation(where, family), open_base(where)
         self.model, self.reader = self.base.model, llm.Reader(self.base.model)
-        self.weights = workbench(found(settings, self.base), self.base, dtype=dtype, threads=2, memory=memory)
+        self.weights = set_up(found(settings, self.base), self.base, dtype=dtype, threads=2, memory=memory).weights
         self.task = llm.bind(settings.objective, self.base.tokenizer)
         self.examples = [self.task.encode(example) for example in EXAMPLES]
 
@@ -226,7 +227,7 @@ def test_one_buffer_of_the_size_of_a_layer_is_all_that_weights_take(bases, name,
     genesis, task = found(settings, base), llm.bind(settings.objective, base.tokenizer)
     layer = sum(p.numel() * llm.computed_in(p, dtype).itemsize for p in llm.parts(base.model)[1][0].parameters())
     with Watched(base.parameters.values()) as watched:
-        weights = workbench(genesis, base, dtype=dtype, memory="streaming")
+        weights = set_up(genesis, base, dtype=dtype, memory="streaming").weights
         weights.materialise_(A, along=5, shift=1e-2)
         llm.mean_loss(llm.Reader(base.model), task, [task.encode(example) for example in EXAMPLES[:2]])
     assert [size for size in watched.found.values() if size >= layer] == [layer]
@@ -241,4 +242,4 @@ def test_only_coefficients_can_be_streamed(bases):
 
 def test_weights_of_a_sparse_support_are_never_streamed(bases):
     base = replace(open_base(bases("tied")), support={"model.norm.weight": np.arange(3)})
-    assert workbench(found(federation(base.name), base), base, memory="streaming").memory == "resident"
+    assert set_up(found(federation(base.name), base), base, memory="streaming").weights.memory == "resident"

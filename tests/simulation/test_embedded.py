@@ -11,7 +11,7 @@ import torch
 from safetensors.numpy import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from fedkseed import data, llm, model
+from fedkseed import data, llm, model, workbench
 from fedkseed.ledger import artifact
 from fedkseed.ledger.fold import found
 from fedkseed.model import open_base
@@ -114,7 +114,8 @@ def synchronous(described, genesis, rounds):
     Exact rational arithmetic up to each rounding to a tick that the ledger asks for.
     """
     base = open_base(described.model.base)
-    weights, task = model.workbench(genesis, base), llm.bind(described.objective, base.tokenizer)
+    bench = workbench.set_up(genesis, base)
+    task = bench.task
     clients = data.partition(data.read(Path(described.data.train)), described.data.partition)
     announced, total = found(genesis.encode(), described.policy, 0.0).round, sum(map(len, clients.values()))
     ticks, residue = np.zeros(genesis.pool.size, np.int64), [Fraction(0)] * genesis.pool.size
@@ -123,8 +124,8 @@ def synchronous(described, genesis, rounds):
         for client, examples in clients.items():
             measured = training.measure(
                 Assignment(round=replace(announced, version=version), coefficients=ticks),
-                weights=weights,
-                loss=lambda batch: llm.mean_loss(llm.Reader(base.model), task, batch),
+                weights=bench.weights,
+                loss=lambda batch: llm.mean_loss(bench.reader, task, batch),
                 examples=[task.encode(example) for example in examples],
                 generator=training.generator(described.simulation.seed, client, version),
             )
