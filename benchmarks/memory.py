@@ -48,18 +48,18 @@ def zeroth_order(support: Path | None = None, memory: Literal["resident", "strea
     import numpy as np
 
     from fedkseed import federation as settings
-    from fedkseed import llm, model, workbench
+    from fedkseed import model, workbench
     from fedkseed.zo.trainer import train
 
     code, federation = size("VmRSS"), settings.load(EXAMPLE)
     base = model.open_base(BASE, support)
     genesis = model.found(federation, base)
     bench = workbench.set_up(genesis, base, dtype=base.model.dtype, memory=memory)
-    batch = [bench.task.encode(text) for text in texts()]
+    batch, reader = [bench.task.encode(text) for text in texts()], bench.reader
     train(
         bench.weights,
-        lambda encoded: llm.mean_loss(bench.reader, bench.task, encoded),
-        [batch] * STEPS,
+        reader.mean_loss,
+        map(reader.prepare, [batch] * STEPS),
         coefficients=np.zeros(genesis.pool.size, np.int64),
         directions=np.arange(STEPS),
         eps=1e-3,
@@ -73,16 +73,17 @@ def back_propagation() -> Work:
     import torch
 
     from fedkseed import federation as settings
-    from fedkseed import llm
+    from fedkseed import llm, objectives
+    from fedkseed.reading import Reader
 
     code = size("VmRSS")
     model, tokenizer = llm.load_base(BASE)
-    task = llm.bind(settings.load(EXAMPLE).objective, tokenizer)
+    task = objectives.bind(settings.load(EXAMPLE).objective, tokenizer)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-5)
-    batch, reader = [task.encode(text) for text in texts()], llm.Reader(model)
+    batch, reader = [task.encode(text) for text in texts()], Reader(model, task)
     for _ in range(STEPS):
         optimiser.zero_grad()
-        task.losses(reader, batch)[0].mean().backward()
+        reader.losses(reader.prepare(batch))[0].mean().backward()
         optimiser.step()
     return code, (model, optimiser)
 

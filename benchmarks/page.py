@@ -47,16 +47,14 @@ def drawn(found: Mapping[str, Record]) -> dict[str, str]:
 
 
 def _targets(found: Mapping[str, Record]) -> Iterator[str]:
-    yield from _table(("", "at most", "measured", ""), (_target(target, found) for target in TARGETS))
+    yield from _table(("", "aim", "measured", ""), (_target(target, found) for target in TARGETS))
 
 
 def _target(target: Target, found: Mapping[str, Record]) -> tuple[str, ...]:
-    unit = f" {target.unit}" if target.unit else ""
     value = target.measured(found)
     if value is None:
-        return (target.what, f"{target.most:g}{unit}", "not measured", "")
-    verdict = "met" if value <= target.most else "**missed**"
-    return (target.what, f"{target.most:g}{unit}", f"{_cell(value)}{unit}", verdict)
+        return (target.what, target.aim, "not measured", "")
+    return (target.what, target.aim, f"{_cell(value)} {target.unit}".rstrip(), "met" if target.met(value) else "**missed**")
 
 
 def _part(name: str, record: Record | None) -> Iterator[str]:

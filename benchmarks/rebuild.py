@@ -30,7 +30,7 @@ def rows(base: Path, runs: int, device: torch.device) -> list[dict[str, object]]
     """One row per dtype that weights are stored in."""
     settle = torch.cuda.synchronize if device.type == "cuda" else lambda: None  # a GPU works on after it was asked
     result = []
-    for dtype in (torch.float32, torch.bfloat16):
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
         loaded: Any = llm.load_base(base)[0]
         parameters = layout.trainable(loaded.to(device, dtype))
         kept = {name: p.detach().clone() for name, p in parameters.items()}

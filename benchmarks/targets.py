@@ -1,7 +1,8 @@
-"""What the figures are measured against: which value of which record, and how large it may be."""
+"""What the figures are measured against: which value of which record, and how large or small it may be."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf, isfinite
 from typing import Any
 
 Record = Mapping[str, Any]
@@ -9,14 +10,25 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A value that should not be larger."""
+    """A value that should not be larger, or not smaller."""
 
     what: str
     benchmark: str  # whose record
     column: str
     row: Mapping[str, object] = field(default_factory=dict)  # what the row has in other columns; any without
-    most: float
+    most: float = inf
+    least: float = -inf
     unit: str = ""
+
+    @property
+    def aim(self) -> str:
+        """The bound, in words."""
+        said = f"at most {self.most:g}" if isfinite(self.most) else f"at least {self.least:g}"
+        return f"{said} {self.unit}".rstrip()
+
+    def met(self, value: float) -> bool:
+        """Whether a value is within it."""
+        return self.least <= value <= self.most
 
     def measured(self, records: Mapping[str, Record]) -> float | None:
         """What was measured last; None where nobody did."""
@@ -32,6 +44,12 @@ TARGETS = (
         column="over 1000",
         row={"clients": 1_000_000},
         most=1.3,
+    ),
+    Target(
+        what="updates folded by one aggregator, over letters that bare pika answers",
+        benchmark="aggregator",
+        column="ratio",
+        least=0.65,
     ),
     Target(
         what="from an update's confirm to its receipt at 500 updates/s, median",

@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 
-from fedkseed import llm, logs, model, ram
+from fedkseed import llm, logs, model, objectives, ram
 from fedkseed.errors import SettingError
 from fedkseed.genesis import Genesis
 from fedkseed.model import Base
+from fedkseed.objectives import Task
 from fedkseed.pool import sweep
 from fedkseed.ram import Memory
+from fedkseed.reading import Reader
 from fedkseed.settings import Equipment
 from fedkseed.zo import layout, passes
 from fedkseed.zo.materialise import Weights, Working
@@ -27,8 +29,8 @@ class Workbench:
     """A working model that shows whatever its weights are asked to be."""
 
     base: Base
-    task: llm.Task
-    reader: llm.Reader
+    task: Task
+    reader: Reader
     weights: Working
 
 
@@ -78,16 +80,16 @@ def set_up(
     Raises:
         SettingError: there is no such device, or its kernels do not work exactly; the weights of the pool's family, or on
             that device, cannot be streamed; the objective does not fit the tokenizer.
-        BaseError: see `llm.bind`.
+        BaseError: see `objectives.bind`.
     """
-    task = llm.bind(genesis.objective, base.tokenizer)
+    task = objectives.bind(genesis.objective, base.tokenizer)
     where = passes.find(device)
     if where.type != "cpu":
         base.model.to(where)  # type: ignore[arg-type] # what it takes is hidden by a decorator
     return Workbench(
         base=base,
         task=task,
-        reader=llm.Reader(base.model),
+        reader=Reader(base.model, task),
         weights=_weights(genesis, base, dtype or llm.compute_dtype(where), threads, _kept(memory, where)),
     )
 

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import torch
 
-from fedkseed import data, llm, workbench
+from fedkseed import data, workbench
 from fedkseed.data import Example
 from fedkseed.genesis import Genesis
+from fedkseed.objectives import Encoded
+from fedkseed.reading import Prepared
 from fedkseed.settings import Equipment
 from fedkseed.workbench import Workbench
 from fedkseed_client import training
@@ -41,7 +43,7 @@ class Bench:
     ) -> None:
         self._equipment, self._stepped = equipment, stepped
         self._examples, self._source, self._client, self._seed = examples, source, client, seed
-        self._ready: tuple[Workbench, list[llm.Encoded]] | None = None
+        self._ready: tuple[Workbench, list[Encoded]] | None = None
 
     def measure(self, genesis_bytes: bytes, assignment: Assignment, check: Callable[[], None]) -> Trained:
         """Train an assignment.
@@ -58,20 +60,21 @@ class Bench:
         started = time.monotonic()
         bench, encoded = self._ready or self._open(Genesis.decode(genesis_bytes))
 
-        def loss(batch: Sequence[llm.Encoded]) -> torch.Tensor:
+        def loss(batch: Prepared) -> torch.Tensor:
             check()
-            return llm.mean_loss(bench.reader, bench.task, batch)
+            return bench.reader.mean_loss(batch)
 
         measured = training.measure(
             assignment,
             weights=bench.weights,
+            prepare=bench.reader.prepare,
             loss=timed(loss, self._stepped),
             examples=encoded,
             generator=training.generator(self._seed, self._client, assignment.base),
         )
         return training.told(assignment, measured, time.monotonic() - started)
 
-    def _open(self, genesis: Genesis) -> tuple[Workbench, list[llm.Encoded]]:
+    def _open(self, genesis: Genesis) -> tuple[Workbench, list[Encoded]]:
         data.check(self._examples, genesis.objective, self._source)
         bench = workbench.open_for(genesis, self._equipment)
         self._ready = (bench, [bench.task.encode(example) for example in self._examples])

@@ -1,10 +1,11 @@
-"""How long the two parts of local steps take, seen from their losses: between two of them the weights are written.
+"""How long the two parts of local steps take, seen from their losses: between two of them weights are written.
 
-A GPU works on after it was asked; there it is the time until it was asked, and that of waiting counts as writing.
+What makes a batch ready counts as writing. A GPU works on after it was asked; there it is the time until it was asked, and
+that of waiting counts as writing.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TypeVar
 
 Batch = TypeVar("Batch")
@@ -13,8 +14,8 @@ Stepped = Callable[[float, float], None]  # told seconds of forward passes and o
 
 
 def timed(
-    loss: Callable[[Sequence[Batch]], Loss], stepped: Stepped, clock: Callable[[], float] = time.monotonic
-) -> Callable[[Sequence[Batch]], Loss]:
+    loss: Callable[[Batch], Loss], stepped: Stepped, clock: Callable[[], float] = time.monotonic
+) -> Callable[[Batch], Loss]:
     """The same loss, for one training that begins now; every second call of it ends a step.
 
     Args:
@@ -25,7 +26,7 @@ def timed(
     began = clock()
     spent: list[tuple[float, float]] = []
 
-    def measured(batch: Sequence[Batch]) -> Loss:
+    def measured(batch: Batch) -> Loss:
         nonlocal began
         written = clock()
         value = loss(batch)

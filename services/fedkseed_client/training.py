@@ -17,13 +17,15 @@ from fedkseed_client.events import Trained
 from fedkseed_client.machine import Assignment
 
 Encoded = TypeVar("Encoded")
+Batch = TypeVar("Batch")
 
 
 def measure(
     assignment: Assignment,
     *,
     weights: Working,
-    loss: Callable[[Sequence[Encoded]], torch.Tensor | float],
+    prepare: Callable[[Sequence[Encoded]], Batch],
+    loss: Callable[[Batch], torch.Tensor | float],
     examples: Sequence[Encoded],
     generator: np.random.Generator,
 ) -> Measured:
@@ -32,7 +34,8 @@ def measure(
     Args:
         assignment: the version to start from, and the round's settings.
         weights: of the working model.
-        loss: mean loss of the working model on a batch.
+        prepare: arranges a batch, once for both losses of a step.
+        loss: mean loss of the working model on such a batch.
         examples: the client's data; never empty.
         generator: the only source of chance.
     """
@@ -42,7 +45,7 @@ def measure(
     return train(
         weights,
         loss,
-        _batches(examples, round_.steps, round_.batch, generator),
+        map(prepare, _batches(examples, round_.steps, round_.batch, generator)),
         coefficients=assignment.coefficients,
         directions=generator.choice(size, round_.steps, p=odds),
         eps=round_.eps,

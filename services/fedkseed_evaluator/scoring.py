@@ -9,6 +9,8 @@ from fedkseed import data, llm, workbench
 from fedkseed.data import Example
 from fedkseed.federation import EvaluationPlan
 from fedkseed.genesis import Genesis
+from fedkseed.objectives import ResponseTask, Task
+from fedkseed.reading import Reader
 from fedkseed.rouge import rouge_l
 from fedkseed.settings import Equipment
 from fedkseed.workbench import Workbench
@@ -20,15 +22,13 @@ def held_out(examples: Sequence[Example], plan: EvaluationPlan) -> Sequence[Exam
     return examples[: plan.examples]
 
 
-def score(
-    scored: Any, task: llm.Task, tokenizer: Any, examples: Sequence[Example], plan: EvaluationPlan
-) -> Mapping[str, float]:
+def score(scored: Any, task: Task, tokenizer: Any, examples: Sequence[Example], plan: EvaluationPlan) -> Mapping[str, float]:
     """Mean loss and accuracy over the targets of the plan's examples, in their given weights."""
     chosen = held_out(examples, plan)
-    metrics = llm.score(llm.Reader(scored), task, [task.encode(example) for example in chosen], plan.batch)
-    if plan.rouge_examples and isinstance(task, llm.ResponseTask):
+    metrics = Reader(scored, task).score([task.encode(example) for example in chosen], plan.batch)
+    if plan.rouge_examples and isinstance(task, ResponseTask):
         generated = chosen[: plan.rouge_examples]
-        responses = llm.respond(scored, task, tokenizer, generated, plan.rouge_tokens)
+        responses = llm.respond(scored, tokenizer, [task.prompt(example) for example in generated], plan.rouge_tokens)
         metrics["rouge_l"] = rouge_l(responses, [example["response"] for example in generated])
     return metrics
 

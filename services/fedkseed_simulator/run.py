@@ -11,13 +11,14 @@ from pathlib import Path
 
 import torch
 
-from fedkseed import data, llm, model, workbench
+from fedkseed import data, model, objectives, workbench
 from fedkseed.data import Dataset, Example
 from fedkseed.errors import FileError, SettingError
 from fedkseed.federation import Federation, Response
 from fedkseed.genesis import Genesis
 from fedkseed.ledger import artifact
 from fedkseed.ledger.artifact import Artifact
+from fedkseed.objectives import Task
 from fedkseed.ram import Memory
 from fedkseed_client import training
 from fedkseed_client.events import Trained
@@ -133,7 +134,8 @@ class Embedded:
         measured = training.measure(
             assignment,
             weights=bench.weights,
-            loss=lambda batch: llm.mean_loss(bench.reader, bench.task, batch),
+            prepare=bench.reader.prepare,
+            loss=bench.reader.mean_loss,
             examples=self._encoded[client],
             generator=training.generator(self._federation.simulation.seed, client, assignment.base),
         )
@@ -149,7 +151,7 @@ class Embedded:
 
 
 def _score(
-    federation: Federation, tuned: torch.nn.Module, task: llm.Task, tokenizer: object, held_out: tuple[Example, ...]
+    federation: Federation, tuned: torch.nn.Module, task: Task, tokenizer: object, held_out: tuple[Example, ...]
 ) -> Mapping[str, float]:
     return scoring.score(tuned, task, tokenizer, held_out, federation.evaluation)
 
@@ -158,7 +160,7 @@ def _score_artifact(federation: Federation, dataset: Dataset, ledger: Path) -> t
     """What a stranger with the base and the artifact gets: weights digest, and scores computed in float32."""
     tuned = model.open_tuned(federation.model.base, artifact.read(ledger), federation.model.support)
     wide: torch.nn.Module = tuned.model
-    task = llm.bind(federation.objective, tuned.tokenizer)
+    task = objectives.bind(federation.objective, tuned.tokenizer)
     return tuned.weights_digest, _score(federation, wide.float(), task, tuned.tokenizer, dataset.held_out)
 
 

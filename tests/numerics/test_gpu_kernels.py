@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedkseed import llm
+from fedkseed import objectives
 from fedkseed.errors import LedgerError, SettingError
 from fedkseed.federation import Pool
 from fedkseed.model import found, open_base
@@ -20,6 +20,7 @@ from fedkseed.pool import kernels
 from fedkseed.pool.device import DeviceSweep, Placed
 from fedkseed.pool.seed_pool import TILE, UNITS, key
 from fedkseed.pool.sweep import Span, Sweep
+from fedkseed.reading import Reader
 from fedkseed.workbench import set_up
 from fedkseed.zo import layout, passes
 from fedkseed.zo.layout import flat
@@ -196,8 +197,9 @@ def test_weights_that_are_trained_are_those_of_the_processor(tiny_base, family, 
     """Perturbed, stepped and scattered on the device, evaluated by the processor: the same losses, so the same pairs."""
     base = open_base(tiny_base) if part == "full" else sparse(open_base(tiny_base))
     settings = federation(tiny_base, family)
-    genesis, task = found(settings, base), llm.bind(settings.objective, base.tokenizer)
+    genesis, task = found(settings, base), objectives.bind(settings.objective, base.tokenizer)
     examples = [task.encode({"text": "w1 w2", "label": 0}), task.encode({"text": "w3", "label": 1})]
+    prepared = Reader(base.model, task).prepare(examples)
     slots = layout.place(genesis.pool, genesis.layout, base.support)
     measured = []
     for where, make in ((torch.device("cpu"), passes.by_processor), (DEVICE, passes.by_device)):
@@ -208,11 +210,11 @@ def test_weights_that_are_trained_are_those_of_the_processor(tiny_base, family, 
         def loss(batch, working=working):
             for name, parameter in base.parameters.items():
                 parameter.data = working[name].cpu()
-            return llm.mean_loss(llm.Reader(base.model), task, batch)
+            return Reader(base.model, task).mean_loss(batch)
 
         directions = np.array([3, 200])
         result = train(
-            weights, loss, [examples] * 2, coefficients=sparse_coefficients(256) >> 30, directions=directions, eps=1e-2, lr=1e-2
+            weights, loss, [prepared] * 2, coefficients=sparse_coefficients(256) >> 30, directions=directions, eps=1e-2, lr=1e-2
         )
         measured.append((result.gradients.tobytes(), result.loss, [bits(line) for line in working.values()]))
     assert measured[0] == measured[1]
@@ -224,14 +226,14 @@ def test_a_working_model_is_trained_and_scored_where_it_is(tiny_base, family):
     settings, digests = federation(tiny_base, family), []
     for device in ("cpu", DEVICE.type):
         base = open_base(tiny_base)
-        genesis, task = found(settings, base), llm.bind(settings.objective, base.tokenizer)
+        genesis, task = found(settings, base), objectives.bind(settings.objective, base.tokenizer)
         examples = [task.encode({"text": "w1 w2", "label": 0}), task.encode({"text": "w3", "label": 1})]
-        weights = set_up(genesis, base, dtype=torch.float32, device=device).weights
+        weights, reader = set_up(genesis, base, dtype=torch.float32, device=device).weights, Reader(base.model, task)
         chance, nothing = np.random.default_rng(0), np.zeros(256, np.int64)
         result = train(
             weights,
-            lambda batch, base=base, task=task: llm.mean_loss(llm.Reader(base.model), task, batch),
-            [examples] * 3,
+            reader.mean_loss,
+            map(reader.prepare, [examples] * 3),
             coefficients=nothing,
             directions=chance.integers(0, 256, 3),
             eps=1e-2,
@@ -239,7 +241,7 @@ def test_a_working_model_is_trained_and_scored_where_it_is(tiny_base, family):
         )
         assert result.loss == pytest.approx(np.log(2), abs=0.1)
         weights.materialise_(sparse_coefficients(256) >> 30)
-        assert llm.score(llm.Reader(base.model), task, examples, 2)["loss"] > 0
+        assert reader.score(examples, 2)["loss"] > 0
         digests.append(layout.weights_digest(genesis.layout, base.parameters))
         assert {p.device.type for p in base.parameters.values()} == {device}
     assert digests[0] == digests[1]

@@ -21,10 +21,11 @@ from transformers import (
     Qwen3MoeForCausalLM,
 )
 
-from fedkseed import llm
+from fedkseed import llm, objectives
 from fedkseed.errors import SettingError
-from fedkseed.federation import Response, parse
+from fedkseed.federation import parse
 from fedkseed.model import found, open_base
+from fedkseed.reading import Reader
 from fedkseed.workbench import set_up
 from fedkseed.zo.trainer import train
 
@@ -81,14 +82,13 @@ class Bench:
 
     def __init__(self, where, memory, dtype=torch.float32, family="hadamard"):
         settings, self.base = federation(where, family), open_base(where)
-        self.model, self.reader = self.base.model, llm.Reader(self.base.model)
-        self.weights = set_up(found(settings, self.base), self.base, dtype=dtype, threads=2, memory=memory).weights
-        self.task = llm.bind(settings.objective, self.base.tokenizer)
-        self.examples = [self.task.encode(example) for example in EXAMPLES]
+        made = set_up(found(settings, self.base), self.base, dtype=dtype, threads=2, memory=memory)
+        self.model, self.weights, self.reader = self.base.model, made.weights, made.reader
+        self.examples = [made.task.encode(example) for example in EXAMPLES]
 
     def losses(self):
         with torch.inference_mode():
-            return self.task.losses(self.reader, self.examples)[0].tolist()
+            return self.reader.losses(self.reader.prepare(self.examples))[0].tolist()
 
 
 def both(where, **options):
@@ -157,8 +157,8 @@ def test_training_measures_the_same_pairs(bases, dtype):
     measured = [
         train(
             bench.weights,
-            lambda batch, bench=bench: llm.mean_loss(bench.reader, bench.task, batch),
-            [bench.examples] * 12,
+            bench.reader.mean_loss,
+            map(bench.reader.prepare, [bench.examples] * 12),
             coefficients=A,
             directions=np.random.default_rng(0).integers(0, 256, 12),
             eps=1e-2,
@@ -175,9 +175,8 @@ def test_scores_and_generated_responses_are_the_same(bases):
     results = []
     for bench in both(bases("tied")):
         bench.weights.materialise_(A)
-        task = llm.ResponseTask(Response(kind="response"), bench.base.tokenizer)
-        said = llm.respond(bench.model, task, bench.base.tokenizer, [{"prompt": "w1 w2"}, {"prompt": "w3"}], 6)
-        results.append((llm.score(bench.reader, bench.task, bench.examples, 5), said))
+        said = llm.respond(bench.model, bench.base.tokenizer, [[1, 7, 8], [9]], 6)
+        results.append((bench.reader.score(bench.examples, 5), said))
     assert results[0] == results[1]
 
 
@@ -224,12 +223,13 @@ class Watched(TorchDispatchMode):
 @pytest.mark.parametrize("name", ["tied", "untied"])
 def test_one_buffer_of_the_size_of_a_layer_is_all_that_weights_take(bases, name, dtype):
     settings, base = federation(bases(name)), open_base(bases(name))
-    genesis, task = found(settings, base), llm.bind(settings.objective, base.tokenizer)
+    genesis, task = found(settings, base), objectives.bind(settings.objective, base.tokenizer)
     layer = sum(p.numel() * llm.computed_in(p, dtype).itemsize for p in llm.parts(base.model)[1][0].parameters())
     with Watched(base.parameters.values()) as watched:
         weights = set_up(genesis, base, dtype=dtype, memory="streaming").weights
         weights.materialise_(A, along=5, shift=1e-2)
-        llm.mean_loss(llm.Reader(base.model), task, [task.encode(example) for example in EXAMPLES[:2]])
+        reader = Reader(base.model, task)
+        reader.mean_loss(reader.prepare([task.encode(example) for example in EXAMPLES[:2]]))
     assert [size for size in watched.found.values() if size >= layer] == [layer]
     assert all(p.untyped_storage().nbytes() == p.itemsize for p in base.model.parameters())
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from fedkseed import llm
 from fedkseed.federation import Federation
 from fedkseed.model import Base, found, open_base
+from fedkseed.objectives import Encoded
+from fedkseed.reading import Reader
 from fedkseed.workbench import set_up
 from fedkseed.zo import layout
 from fedkseed.zo.estimator import projected_gradient
@@ -18,22 +19,21 @@ FAMILIES = ["hadamard", "rademacher", "gaussian"]
 EXAMPLES = [{"text": f"w{i} w{(i * 7) % 54}", "label": i % 2} for i in range(40)]  # an even word first: terrible
 
 
-def bench(base: Base, settings: Federation, threads: int = 2) -> tuple[Weights, llm.Task, list[llm.Encoded]]:
+def bench(base: Base, settings: Federation, threads: int = 2) -> tuple[Weights, Reader, list[Encoded]]:
     made = set_up(found(settings, base), base, dtype=torch.float32, threads=threads)
-    return made.weights, made.task, [made.task.encode(example) for example in EXAMPLES]
+    return made.weights, made.reader, [made.task.encode(example) for example in EXAMPLES]
 
 
 def learn(base: Base, settings: Federation, steps: int, threads: int = 2) -> tuple[Measured, float, float]:
     """Train on the toy task; give what was measured and the loss before and after."""
-    weights, task, examples = bench(base, settings, threads)
+    weights, reader, examples = bench(base, settings, threads)
     coefficients = np.zeros(256, np.int64)
     weights.materialise_(coefficients)
-    reader = llm.Reader(base.model)
-    before = llm.score(reader, task, examples, 40)["loss"]
+    before = reader.score(examples, 40)["loss"]
     measured = train(
         weights,
-        lambda batch: llm.mean_loss(reader, task, batch),
-        [examples] * steps,
+        reader.mean_loss,
+        map(reader.prepare, [examples] * steps),
         coefficients=coefficients,
         directions=np.random.default_rng(0).integers(0, 256, steps),
         eps=settings.training.eps,
@@ -41,17 +41,18 @@ def learn(base: Base, settings: Federation, steps: int, threads: int = 2) -> tup
     )
     np.add.at(coefficients, measured.seed_indices, np.rint(16 * measured.gradients.astype(np.float64)).astype(np.int64))
     weights.materialise_(coefficients)
-    return measured, before, llm.score(reader, task, examples, 40)["loss"]
+    return measured, before, reader.score(examples, 40)["loss"]
 
 
 @pytest.mark.parametrize("part", ["full", "sparse"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_projected_gradient_is_the_directional_derivative(tiny_base, family, part):
     base = open_base(tiny_base) if part == "full" else sparse(open_base(tiny_base))
-    weights, task, examples = bench(base, federation(tiny_base, family))
+    weights, reader, examples = bench(base, federation(tiny_base, family))
     nothing = np.zeros(256, np.int64)
     weights.materialise_(nothing)
-    gradients = torch.autograd.grad(task.losses(llm.Reader(base.model), examples)[0].mean(), list(base.parameters.values()))
+    prepared = reader.prepare(examples)
+    gradients = torch.autograd.grad(reader.losses(prepared)[0].mean(), list(base.parameters.values()))
     origin = {name: p.detach().clone() for name, p in base.parameters.items()}
     for k in (0, 1, 200):
         weights.materialise_(nothing, along=k, shift=1.0)
@@ -62,7 +63,7 @@ def test_the_projected_gradient_is_the_directional_derivative(tiny_base, family,
         losses = []
         for shift in (1e-3, -1e-3):
             weights.materialise_(nothing, along=k, shift=shift)
-            losses.append(float(llm.mean_loss(llm.Reader(base.model), task, examples)))
+            losses.append(float(reader.mean_loss(prepared)))
         assert projected_gradient(*losses, 1e-3) == pytest.approx(derivative, rel=0.03, abs=2e-3)
 
 

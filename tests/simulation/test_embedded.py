@@ -11,11 +11,12 @@ import torch
 from safetensors.numpy import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from fedkseed import data, llm, model, workbench
+from fedkseed import data, model, objectives, workbench
 from fedkseed.ledger import artifact
 from fedkseed.ledger.fold import found
 from fedkseed.model import open_base
 from fedkseed.pool import importance
+from fedkseed.reading import Reader
 from fedkseed.zo import layout
 from fedkseed_client import training
 from fedkseed_client.machine import Assignment
@@ -113,9 +114,7 @@ def synchronous(described, genesis, rounds):
 
     Exact rational arithmetic up to each rounding to a tick that the ledger asks for.
     """
-    base = open_base(described.model.base)
-    bench = workbench.set_up(genesis, base)
-    task = bench.task
+    bench = workbench.set_up(genesis, open_base(described.model.base))
     clients = data.partition(data.read(Path(described.data.train)), described.data.partition)
     announced, total = found(genesis.encode(), described.policy, 0.0).round, sum(map(len, clients.values()))
     ticks, residue = np.zeros(genesis.pool.size, np.int64), [Fraction(0)] * genesis.pool.size
@@ -125,8 +124,9 @@ def synchronous(described, genesis, rounds):
             measured = training.measure(
                 Assignment(round=replace(announced, version=version), coefficients=ticks),
                 weights=bench.weights,
-                loss=lambda batch: llm.mean_loss(bench.reader, task, batch),
-                examples=[task.encode(example) for example in examples],
+                prepare=bench.reader.prepare,
+                loss=bench.reader.mean_loss,
+                examples=[bench.task.encode(example) for example in examples],
                 generator=training.generator(described.simulation.seed, client, version),
             )
             for k, g in zip(measured.seed_indices, measured.gradients, strict=True):
@@ -202,9 +202,9 @@ def test_an_exported_model_is_the_reported_one(stored_base, tmp_path, monkeypatc
     assert fedkseed(monkeypatch, "export", ledger, "--base", stored_base, "--out", out) == 0
     tuned, tokenizer = AutoModelForCausalLM.from_pretrained(out, dtype="auto"), AutoTokenizer.from_pretrained(out)
     assert {p.dtype for p in tuned.parameters()} == {p.dtype for p in open_base(stored_base).parameters.values()}
-    task = llm.bind(described.objective, tokenizer)
+    task = objectives.bind(described.objective, tokenizer)
     examples = [task.encode(example) for example in data.read(Path(described.data.held_out))]
-    assert llm.score(llm.Reader(tuned.float()), task, examples, described.evaluation.batch) == report.scores[-1].metrics
+    assert Reader(tuned.float(), task).score(examples, described.evaluation.batch) == report.scores[-1].metrics
 
     exported = open_base(out)
     digest = layout.weights_digest(exported.layout, exported.parameters)

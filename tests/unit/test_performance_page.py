@@ -45,7 +45,14 @@ def test_rows_become_a_table_with_the_machine_and_its_load():
 def test_a_target_is_met_or_missed(monkeypatch, value, verdict):
     monkeypatch.setattr(page, "TARGETS", (TARGET,))
     text = page.page({"latency": record({"program": "bare", "p50 ms": 1.0}, {"program": "ours", "p50 ms": value})})
-    assert f"| a wait | 30 ms | {value:.3g} ms | {verdict} |" in text
+    assert f"| a wait | at most 30 ms | {value:.3g} ms | {verdict} |" in text
+
+
+@pytest.mark.parametrize(("value", "verdict"), [(0.65, "met"), (0.649, "**missed**")])
+def test_a_target_may_be_one_to_reach(monkeypatch, value, verdict):
+    monkeypatch.setattr(page, "TARGETS", (Target(what="a rate", benchmark="aggregator", column="ratio", least=0.65),))
+    text = page.page({"aggregator": record({"ratio": value})})
+    assert f"| a rate | at least 0.65 | {value:.3g} | {verdict} |" in text
 
 
 def test_a_target_whose_row_is_not_there_is_not_measured():

@@ -97,7 +97,7 @@ def _work(kernel: Callable[..., None], *rest: Any) -> Work:
 
 
 class Crew:
-    """Threads that share work.
+    """Threads that share work, the calling one among them.
 
     Args:
         threads: how many.
@@ -105,7 +105,7 @@ class Crew:
 
     def __init__(self, threads: int) -> None:
         self._count = threads
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="sweep") if threads > 1 else None
+        self._others = ThreadPoolExecutor(threads - 1, thread_name_prefix="sweep") if threads > 1 else None
 
     def share(self, spans: Sequence[Span]) -> Shares:
         """Cut spans into a run of whole tiles for each thread."""
@@ -118,10 +118,11 @@ class Crew:
             for piece in share:
                 work(*piece)
 
-        if self._threads is None:
-            do(shares[0])
-        else:
-            list(self._threads.map(do, shares))
+        own, *others = shares
+        begun = [self._others.submit(do, share) for share in others] if self._others else []
+        do(own)
+        for future in begun:
+            future.result()
 
 
 class Sweep:

@@ -48,6 +48,8 @@ from fedkseed.transport.topology import NOTHING, Topology
 HEARTBEAT_SECONDS = 10
 CONNECT_SECONDS = 10.0  # for each stage of connecting
 CLOSING_SECONDS = 5.0  # how long the end of a connection may take
+RECEIVED_BYTES = 1 << 16  # at a time
+PIECE_BYTES = 1 << 12
 PERSISTENT = 2
 REFUSALS = {403, 530}  # access refused, not allowed
 PRECONDITION_FAILED = 406
@@ -136,10 +138,10 @@ def dial(server: Server, seconds: float) -> Any:
 
 
 class Bundling(SelectConnection):  # type: ignore[misc] # pika has no types
-    """A connection on which frames can be sent together, and on which no letter is the last.
+    """A connection on which frames are sent and received together, and on which no letter is the last.
 
-    pika gives every frame to the socket alone, three for each letter. Each of these calls lets another thread have the
-    interpreter, and one that computes does not give it back soon.
+    pika gives every frame to the socket alone, three for each letter, and takes no more than four letters from it at a time.
+    Each of these calls lets another thread have the interpreter, and one that computes does not give it back soon.
 
     pika also stumbles over headers that every sender may write: a time beyond the year 9999, a number that is none, tables
     within tables. That would end the thread, and again for each delivery of the letter, so it is read without its headers.
@@ -157,6 +159,16 @@ class Bundling(SelectConnection):  # type: ignore[misc] # pika has no types
             bundle, self._bundle = self._bundle, None
             if bundle:
                 super()._adapter_emit_data(b"".join(bundle))
+
+    def _proto_connection_made(self, transport: Any) -> None:
+        """Have as much received at a time as is there, within bounds."""
+        transport._MAX_RECV_BYTES = RECEIVED_BYTES  # noqa: SLF001 - pika has no setting for it
+        super()._proto_connection_made(transport)
+
+    def _on_data_available(self, data_in: bytes) -> None:
+        """Read what was received piece by piece: what is left of a piece is copied after each of its frames."""
+        for first in range(0, len(data_in), PIECE_BYTES):
+            super()._on_data_available(data_in[first : first + PIECE_BYTES])
 
     def _read_frame(self) -> tuple[int, Any]:
         """Take a frame from what has arrived."""
