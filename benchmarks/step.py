@@ -19,7 +19,7 @@ import transformers
 
 from benchmarks.interleaved import medians, report
 from fedkseed import federation as settings
-from fedkseed import llm, model
+from fedkseed import llm, model, workbench
 from fedkseed.objectives import Encoded
 from fedkseed.ram import Memory
 from fedkseed.reading import Reader
@@ -75,7 +75,7 @@ class Ours:
     def __init__(self, base: Path, support: Path | None, dtype: torch.dtype, device: str, memory: Memory) -> None:
         opened = model.open_base(base, support)
         genesis = model.found(settings.load(EXAMPLE), opened)
-        weights = model.workbench(genesis, opened, dtype=dtype, device=device, memory=memory)
+        weights = workbench.set_up(genesis, opened, dtype=dtype, device=device, memory=memory).weights
         self._reader, self._tick, self._size = Reader(opened.model, WholeText()), weights.tick, genesis.pool.size
         self._here, self._rng = weights.local(np.zeros(self._size, np.int64)), np.random.default_rng(0)
 

@@ -101,7 +101,8 @@ class Shell:
         if isinstance(effect, Consult):
             return Consulted(head=head, arrival=effect.arrival)
         known = head.announced[0] if head.announced else 0
-        commits = tuple(self._store.commits(after=known))
+        plain = head.version <= known + 1 and head.floor <= known  # at most one round has closed: the head says all of it
+        commits = () if plain else tuple(self._store.commits(after=known))
         return Recalled(head=head, commits=commits, receipts=effect.receipts, tags=effect.tags)
 
     def _change(self, effect: Fold | Score | Close) -> Event:

@@ -78,6 +78,20 @@ def rebuilding(pool: Pool, coefficients: NDArray[Any], tick: float, *, along: in
     return _work(kernels.rebuild_, *rest, *key(pool))
 
 
+def stepping(pool: Pool, last: int, move: float, along: int, shift: float) -> Work:
+    """The work of `Sweep.step_`, ready for any spans."""
+    unit = UNITS[pool.family]
+    return _work(kernels.step_, last, move * unit, along, shift * unit, pool.family == "gaussian", *key(pool))
+
+
+def load(pool: Pool) -> None:
+    """Have a family's kernels ready: read from where numba keeps them, or compiled, which takes it seconds, and kept there."""
+    nothing = Span(first_tile=0, base=_NO_SINGLE, out=_NO_SINGLE)
+    rebuilding(pool, np.zeros(pool.size, np.int64), 0.0)(nothing, 0, 0)
+    if pool.family != "hadamard":
+        stepping(pool, 0, 0.0, 0, 0.0)(nothing, 0, 0)
+
+
 def _work(kernel: Callable[..., None], *rest: Any) -> Work:
     return lambda span, begin, end: kernel(*_pair(span.base), *_pair(span.out), span.first_tile, begin, end, *rest)
 
@@ -135,9 +149,7 @@ class Sweep:
 
     def step_(self, last: int, move: float, along: int, shift: float) -> None:
         """For unstructured families: base -= move * z_last (float32, in place), then out = base + shift * z_along."""
-        unit = UNITS[self._pool.family]
-        rest = (last, move * unit, along, shift * unit, self._pool.family == "gaussian")
-        self._crew.run(_work(kernels.step_, *rest, *key(self._pool)), self._shares)
+        self._crew.run(stepping(self._pool, last, move, along, shift), self._shares)
 
 
 def _pair(flat: Flat) -> tuple[NDArray[np.float32], NDArray[np.uint16], int]:
