@@ -1,19 +1,19 @@
 """How a model is read: batches arranged for one forward pass, and the losses of an objective.
 
-Rules kept here: examples of unlike length share one row, where the model keeps them apart, and are padded on the right
-otherwise, where a causal model never looks; hidden states are gathered before the output embedding, so logits exist only
-where they are read; what does not depend on weights is made once for all forward passes of a batch.
+Rules kept here: examples share one row where that is cheaper and the model keeps them apart; hidden states are gathered
+before the output embedding, so logits exist only where they are read; what does not depend on weights is made once for all
+forward passes of a batch.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
 from typing import Any
 
 import torch
 
+from fedkseed.arrangement import Arrangement, OneRow, in_one_row, padded
 from fedkseed.llm import entrance
 from fedkseed.objectives import Encoded, Task
 
@@ -31,9 +31,8 @@ class Prepared:
 class Reader:
     """A causal model, read in batches for an objective.
 
-    Examples of unlike length are packed: they stand behind one another in one row, and attention is told where each
-    begins, so that nothing is computed for padding. That is done where the model really keeps them apart, which is tried
-    once, and where a longer row costs less than padding.
+    Examples share one row, in which nothing is computed for padding, and once what all begin with, where that costs less
+    than a row for each, and where the model really keeps them apart, which is tried once.
 
     Args:
         model: a causal language model; its weights may change from one forward pass to the next.
@@ -45,16 +44,12 @@ class Reader:
 
     def prepare(self, batch: Sequence[Encoded]) -> Prepared:
         """Arrange a batch for any number of forward passes."""
-        lengths = [len(encoded.tokens) for encoded in batch]
-        arranged = _packed if self._is_shorter_packed(lengths) and self._keeps_apart else _padded
-        rows, columns, inputs = arranged(batch)
-        targets = torch.tensor([target for encoded in batch for target in encoded.targets])
-        begin, end = entrance(self._model), self._model.get_output_embeddings().weight.device
+        arranged, end = self._arrange(batch), self._model.get_output_embeddings().weight.device
         return Prepared(
-            inputs={name: _to(begin, line) for name, line in inputs.items()},
-            rows=_to(end, rows),
-            columns=_to(end, columns),
-            targets=_to(end, targets),
+            inputs=self._inputs(arranged),
+            rows=_to(end, arranged.rows),
+            columns=_to(end, arranged.columns),
+            targets=_to(end, torch.tensor([target for encoded in batch for target in encoded.targets])),
         )
 
     def losses(self, batch: Prepared) -> tuple[torch.Tensor, torch.Tensor]:
@@ -76,55 +71,61 @@ class Reader:
         losses, hits = (torch.cat(column) for column in zip(*results, strict=True))
         return {"loss": float(losses.double().mean()), "accuracy": float(hits.double().mean())}
 
-    def _is_shorter_packed(self, lengths: Sequence[int]) -> bool:
-        """Whether attention over one long row costs less than padding saves.
+    def _arrange(self, batch: Sequence[Encoded]) -> Arrangement:
+        rows, row = padded(batch), in_one_row(batch)
+        return row if self._is_cheaper(row, rows) and self._overlooks(row) and self._keeps_apart else rows
+
+    def _is_cheaper(self, row: OneRow, rows: Arrangement) -> bool:
+        """Whether attention over one long row costs less than it saves.
 
         A token costs some 24 h^2 operations a layer in matrices of width h; a pair of tokens 4 h in attention. One row is
         masked and looks at all its pairs, padded ones look at what came before.
         """
-        tokens, padded = sum(lengths), len(lengths) * max(lengths)
-        width: int = self._model.config.get_text_config().hidden_size
-        return tokens**2 - padded * max(lengths) // 2 < 6 * width * (padded - tokens)
+        saved, width = rows.tokens.numel() - row.tokens.numel(), self._config.hidden_size
+        return bool(row.tokens.numel() ** 2 - rows.tokens.numel() * rows.tokens.shape[1] // 2 < 6 * width * saved)
+
+    def _overlooks(self, row: OneRow) -> bool:
+        """Whether all layers see a whole row: windows are not part of its mask, or count places in it."""
+        windows = (getattr(self._config, name, None) for name in _WINDOWS)
+        return all(row.tokens.shape[1] <= window for window in windows if isinstance(window, int))
 
     @cached_property
     def _keeps_apart(self) -> bool:
-        """Whether a sequence gives the same logits behind another one as alone: some architectures ignore where it begins."""
-        vocabulary, begin = self._model.config.get_text_config().vocab_size, torch.arange(8)[None]
-        row = torch.arange(16)[None] % vocabulary
-        apart = self._try(input_ids=row, position_ids=begin.repeat(1, 2))[:, 8:]
-        mixed = self._try(input_ids=row)[:, 8:]
-        alone = self._try(input_ids=row[:, 8:])
+        """Whether examples in one row give the same logits as alone: some architectures ignore masks or positions."""
+        lines = [[token % self._config.vocab_size for token in (0, 1, 2, 3, *own)] for own in (range(4, 8), range(8, 12))]
+        batch = [Encoded(tokens=tuple(line), reads=(4, 5, 6, 7), targets=()) for line in lines]
+        row, rows = in_one_row(batch), padded(batch)
+        alone, mixed = self._try(rows, self._inputs(rows)), self._try(row, {"input_ids": self._inputs(row)["input_ids"]})
+        try:
+            apart = self._try(row, self._inputs(row))
+        except _UNFIT:
+            return False
         return float((apart - alone).norm()) <= 0.1 * float((mixed - alone).norm())
 
     @torch.inference_mode()
-    def _try(self, **inputs: torch.Tensor) -> torch.Tensor:
+    def _try(self, arranged: Arrangement, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return self._run(inputs)[arranged.rows, arranged.columns]
+
+    @property
+    def _config(self) -> Any:
+        return self._model.config.get_text_config()
+
+    def _inputs(self, arranged: Arrangement) -> dict[str, torch.Tensor]:
+        """What the model takes."""
         begin = entrance(self._model)
-        return self._run({name: _to(begin, line) for name, line in inputs.items()})
+        inputs = {"input_ids": _to(begin, arranged.tokens)}
+        if isinstance(arranged, OneRow):
+            scores = arranged.scores(begin, self._model.get_input_embeddings().weight.dtype)
+            inputs |= {"position_ids": _to(begin, arranged.positions), "attention_mask": scores}
+        return inputs
 
     def _run(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         logits: torch.Tensor = self._model(**inputs, use_cache=False).logits
         return logits
 
 
-_Arranged = tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]  # rows and columns that are read; what the model takes
-
-
-def _padded(batch: Sequence[Encoded]) -> _Arranged:
-    """One example a row."""
-    width = max(len(encoded.tokens) for encoded in batch)
-    tokens = torch.tensor([[*encoded.tokens, *([0] * (width - len(encoded.tokens)))] for encoded in batch])
-    rows = torch.tensor([row for row, encoded in enumerate(batch) for _ in encoded.reads])
-    columns = torch.tensor([column for encoded in batch for column in encoded.reads])
-    return rows, columns, {"input_ids": tokens}
-
-
-def _packed(batch: Sequence[Encoded]) -> _Arranged:
-    """One row, in which positions begin at zero with each example."""
-    starts = accumulate((len(encoded.tokens) for encoded in batch), initial=0)
-    columns = torch.tensor([start + column for start, encoded in zip(starts, batch, strict=False) for column in encoded.reads])
-    tokens = torch.tensor([[token for encoded in batch for token in encoded.tokens]])
-    positions = torch.tensor([[position for encoded in batch for position in range(len(encoded.tokens))]])
-    return torch.zeros_like(columns), columns, {"input_ids": tokens, "position_ids": positions}
+_WINDOWS = ("sliding_window", "sliding_window_size", "attention_chunk_size", "window_size")  # tokens, as configurations say it
+_UNFIT = (AttributeError, IndexError, RuntimeError, TypeError, ValueError)  # whatever code says that expects other masks
 
 
 def _to(device: torch.device, line: torch.Tensor) -> torch.Tensor:

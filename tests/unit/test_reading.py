@@ -23,12 +23,16 @@ from fedkseed.reading import Reader
 SIZES = {"vocab_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 
 
+def mistral(**options):
+    config = MistralConfig(**SIZES, hidden_size=64, intermediate_size=64, num_key_value_heads=2, **options)
+    return MistralForCausalLM(config)
+
+
 ARCHITECTURES = {
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, hidden_size=64, intermediate_size=64)),
     "learnt positions": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=64, n_layer=2, n_head=4, n_embd=64)),
-    "sliding window": lambda: MistralForCausalLM(
-        MistralConfig(**SIZES, hidden_size=64, intermediate_size=64, num_key_value_heads=2, sliding_window=4)
-    ),
+    "a window": lambda: mistral(sliding_window=16),
+    "a window that is too small": lambda: mistral(sliding_window=4),
     "distances in attention": lambda: BloomForCausalLM(BloomConfig(vocab_size=64, n_layer=2, n_head=4, hidden_size=64)),
     "a state": lambda: MambaForCausalLM(MambaConfig(vocab_size=64, hidden_size=64, num_hidden_layers=2)),
 }
@@ -41,34 +45,67 @@ class Logits:
         return logits, targets
 
 
-def read(model, lengths):
-    """Logits of examples of these lengths, read together, and the number of rows that the model saw."""
-    rows = []
-    hook = model.get_input_embeddings().register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
-    examples = [Encoded(tokens=tuple(range(1, n + 1)), reads=(n - 3, n - 1), targets=(5, 6)) for n in lengths]
+def examples(lengths, common=0):
+    """Of these lengths, with so many tokens in common; two logits are read, the first perhaps among the common ones."""
+    return [
+        Encoded(tokens=tuple(p if p < common else (p + 9 * i + 1) % 64 for p in range(n)), reads=(1, n - 1), targets=(5, 6))
+        for i, n in enumerate(lengths)
+    ]
+
+
+def read(model, batch):
+    """Logits of examples, read together, and the shape of the tokens that the model saw."""
+    shapes, reader = [], Reader(model, Logits())
+    prepared = reader.prepare(batch)
+    hook = model.get_input_embeddings().register_forward_pre_hook(lambda _, args: shapes.append(tuple(args[0].shape)))
     with torch.inference_mode():
-        reader = Reader(model, Logits())
-        logits, _ = reader.losses(reader.prepare(examples))
+        logits, _ = reader.losses(prepared)
     hook.remove()
-    return logits, rows[-1]
+    return logits, shapes[-1]
 
 
-@pytest.mark.parametrize(("architecture", "rows"), [*zip(ARCHITECTURES, (1, 1, 1, 3, 3), strict=True)])
-def test_an_example_is_read_alike_in_any_company(architecture, rows):
-    """Examples of unlike length share a row where the architecture keeps them apart, and are padded where it does not."""
+@pytest.mark.parametrize("common", [0, 3, 5])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_an_example_is_read_alike_in_any_company(architecture, common):
+    """In one row where the architecture keeps examples apart, and padded where it does not."""
     torch.manual_seed(0)
-    model, lengths = ARCHITECTURES[architecture]().eval(), (3, 12, 7)
-    together, seen = read(model, lengths)
-    alone = torch.cat([read(model, (length,))[0] for length in lengths])
-    assert seen == rows
+    model, batch = ARCHITECTURES[architecture]().eval(), examples((5, 12, 7), common)
+    together, shape = read(model, batch)
+    alone = torch.cat([read(model, [example])[0] for example in batch])
+    fits = architecture in {"llama", "learnt positions"} or (architecture == "a window" and common >= 5)
+    assert shape == ((1, 24 - 2 * common) if fits else (3, 12))
     assert torch.allclose(together, alone, atol=1e-5)
 
 
-@pytest.mark.parametrize(("lengths", "rows"), [((6, 6), 2), ((3, 6), 1), ((50, 60), 2), ((5, 60), 1)])
-def test_examples_share_a_row_only_where_that_costs_less_than_padding(lengths, rows):
+@pytest.mark.parametrize(
+    ("lengths", "common", "rows"),
+    [
+        ((6, 6), 0, 2),
+        ((6, 6), 2, 1),
+        ((6, 6), 6, 1),
+        ((3, 6), 0, 1),
+        ((50, 60), 0, 2),
+        ((50, 60), 4, 2),
+        ((50, 60), 40, 1),
+        ((5, 60), 0, 1),
+        ((60,), 0, 1),
+    ],
+)
+def test_examples_share_a_row_only_where_that_costs_less_than_a_row_for_each(lengths, common, rows):
     torch.manual_seed(0)
     config = LlamaConfig(**SIZES, hidden_size=16, intermediate_size=64)
-    assert read(LlamaForCausalLM(config).eval(), lengths)[1] == rows
+    assert read(LlamaForCausalLM(config).eval(), examples(lengths, common))[1][0] == rows
+
+
+def test_a_prepared_batch_is_read_with_the_weights_of_the_moment():
+    torch.manual_seed(0)
+    model, batch = ARCHITECTURES["llama"]().eval(), examples((5, 12, 7), 3)
+    reader = Reader(model, Logits())
+    prepared = reader.prepare(batch)
+    before = reader.mean_loss(prepared)
+    with torch.no_grad():
+        model.lm_head.weight.mul_(2)
+    assert float(reader.mean_loss(prepared)) == pytest.approx(2 * float(before), rel=1e-5)
 
 
 def test_a_score_is_the_mean_over_targets_in_any_batching(tiny_base):
