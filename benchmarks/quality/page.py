@@ -49,11 +49,10 @@ def missed(results: Results, explanations: Mapping[str, str]) -> str:
 
 
 def _missed(target: Target, results: Results, explanations: Mapping[str, str]) -> str:
-    value = target.measured(results)
+    value, why = target.measured(results), explanations.get(target.name)
     if value is None:
-        return f"**Not shown: {target.what}.** It was not run, or was never reached."
-    aim = f"{'at most' if target.most else 'at least'} {target.limit:,.3g}"
-    return f"**Missed: {target.what}, is {value:,.3g}, should be {aim}.** {explanations.get(target.name, 'Why is not known.')}"
+        return f"**Not shown: {target.what}.** {why or 'It was not run.'}"
+    return f"**Missed: {target.what}, is {_cell(value)}, should be {_aim(target)}.** {why or 'Why is not known.'}"
 
 
 def _targets(results: Results) -> Iterator[str]:
@@ -61,9 +60,16 @@ def _targets(results: Results) -> Iterator[str]:
     for target in TARGETS:
         value = target.measured(results)
         verdict = "met" if target.met(results) else "not shown" if value is None else "**missed**"
-        aim = f"{'at most' if target.most else 'at least'} {target.limit:,.3g}"
-        lines.append((target.what, aim, "" if value is None else f"{value:,.3g}", verdict))
+        lines.append((target.what, _aim(target), "" if value is None else _cell(value), verdict))
     yield from table(("", "aim", "measured", ""), lines)
+
+
+def _aim(target: Target) -> str:
+    return f"{'at most' if target.most else 'at least'} {_cell(target.limit)}"
+
+
+def _cell(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def _experiment(experiment: Experiment, results: Results) -> Iterator[str]:

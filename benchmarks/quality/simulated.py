@@ -15,7 +15,7 @@ from benchmarks.quality.experiments import Run, Schedule
 from benchmarks.quality.moving import Following, Moving
 from benchmarks.quality.records import Point, Result
 from benchmarks.quality.stage import Stage
-from fedkseed import model
+from fedkseed import model, workbench
 from fedkseed.ledger.operate import set_policy
 from fedkseed.pool import importance
 from fedkseed_client import training
@@ -50,7 +50,7 @@ class Party:
             moving = Moving(base, self.stage.dtype, self.stage.device)
             self._weights: Any = Following(moving, self._federation.pool, self._genesis.tick)
         else:
-            self._weights = model.workbench(self._genesis, base, dtype=self.stage.dtype)
+            self._weights = workbench.set_up(self._genesis, base, dtype=self.stage.dtype).weights
         self._updates = 0
         self._scores: list[tuple[Scored, int]] = []  # and how many updates had come by then
 
