@@ -48,18 +48,16 @@ def zeroth_order(support: Path | None = None, memory: Literal["resident", "strea
     import numpy as np
 
     from fedkseed import federation as settings
-    from fedkseed import model, objectives
-    from fedkseed.reading import Reader
+    from fedkseed import model, workbench
     from fedkseed.zo.trainer import train
 
     code, federation = size("VmRSS"), settings.load(EXAMPLE)
     base = model.open_base(BASE, support)
     genesis = model.found(federation, base)
-    task = objectives.bind(genesis.objective, base.tokenizer)
-    weights = model.workbench(genesis, base, dtype=base.model.dtype, memory=memory)
-    batch, reader = [task.encode(text) for text in texts()], Reader(base.model, task)
+    bench = workbench.set_up(genesis, base, dtype=base.model.dtype, memory=memory)
+    batch, reader = [bench.task.encode(text) for text in texts()], bench.reader
     train(
-        weights,
+        bench.weights,
         reader.mean_loss,
         map(reader.prepare, [batch] * STEPS),
         coefficients=np.zeros(genesis.pool.size, np.int64),
@@ -67,7 +65,7 @@ def zeroth_order(support: Path | None = None, memory: Literal["resident", "strea
         eps=1e-3,
         lr=genesis.lr,
     )
-    return code, (base, weights)
+    return code, bench
 
 
 def back_propagation() -> Work:

@@ -2,7 +2,8 @@
 
 Baseline: `torch.add(base, c, out=work)` over the same weights, which reads two models and writes one. Beside it the loop
 of the published code, written from the paper: one `torch.normal` and one addition per seed and tensor, extrapolated from
-a few seeds to all K.
+a few seeds to all K. The same Gaussian directions cannot be had from one table: a rebuild with the family `gaussian` draws them
+all, and is extrapolated from a few tiles.
 
     python -m benchmarks.rebuild [--json] [--base DIR] [--runs N] [--device cuda]
 """
@@ -19,10 +20,14 @@ import transformers
 from benchmarks.interleaved import medians, report
 from fedkseed import llm
 from fedkseed.federation import Pool
+from fedkseed.pool.device import Placed
+from fedkseed.pool.seed_pool import TILE
 from fedkseed.zo import layout, passes
 from fedkseed.zo.materialise import Weights
 
-SIZE, TICK, SEEDS = 4096, 1e-8, 3
+SIZE, TICK, SEEDS = 4096, 1e-8, 5
+TILES = 64  # of which the time of the unstructured family is extrapolated: all seeds, some of the positions
+THREADS = torch.get_num_threads()
 Tensors = Mapping[str, torch.Tensor]
 
 
@@ -30,7 +35,7 @@ def rows(base: Path, runs: int, device: torch.device) -> list[dict[str, object]]
     """One row per dtype that weights are stored in."""
     settle = torch.cuda.synchronize if device.type == "cuda" else lambda: None  # a GPU works on after it was asked
     result = []
-    for dtype in (torch.float32, torch.bfloat16):
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
         loaded: Any = llm.load_base(base)[0]
         parameters = layout.trainable(loaded.to(device, dtype))
         kept = {name: p.detach().clone() for name, p in parameters.items()}
@@ -52,8 +57,12 @@ def rows(base: Path, runs: int, device: torch.device) -> list[dict[str, object]]
                 for p in parameters.values():
                     p.sub_(torch.normal(mean=0.0, std=1.0, size=p.shape, dtype=dtype, device=p.device), alpha=TICK)
 
+        few = torch.zeros(TILES * TILE, dtype=dtype, device=device)
+        drawn = passes.suited(Pool(family="gaussian", size=SIZE, seed=1), [Placed(first_tile=0, base=few, out=few)], THREADS)
         rivals = {"add": add, "rebuild": lambda w=weights, c=coefficients: w.materialise_(c)}
         seconds = medians(rivals, runs, settle=settle)
+        share = sum(p.numel() for p in parameters.values()) / few.numel()
+        gaussian = medians({"tiles": lambda d=drawn, c=coefficients: d.materialise_(c, TICK)}, 3, 1, settle)["tiles"] * share
         loop = medians({"loop": per_seed}, 1, 0, settle)["loop"] * SIZE / SEEDS
         result.append(
             {
@@ -63,6 +72,8 @@ def rows(base: Path, runs: int, device: torch.device) -> list[dict[str, object]]
                 "ratio": seconds["rebuild"] / seconds["add"],
                 "per-seed loop s": loop,
                 "loop / rebuild": loop / seconds["rebuild"],
+                "gaussian s": gaussian,
+                "gaussian / loop": gaussian / loop,
             }
         )
     return result

@@ -1,4 +1,4 @@
-"""The model as a pure function of (base weights, ledger): found a federation on a base, rebuild, train, export, verify.
+"""The model as a pure function of (base weights, ledger): found a federation on a base, rebuild, export, verify.
 
 `load` is the whole product in one call: a base and a `ledger.safetensors` give the fine-tuned `transformers` model.
 """
@@ -14,17 +14,15 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from fedkseed import llm, ram
+from fedkseed import llm
 from fedkseed.errors import BaseMismatch, EmptyData, FileError, SettingError, SupportMismatch
 from fedkseed.federation import Federation
 from fedkseed.genesis import Genesis, TensorSpec
 from fedkseed.ledger import artifact
 from fedkseed.ledger.artifact import Artifact
-from fedkseed.ram import Memory
-from fedkseed.zo import layout, passes, support
+from fedkseed.zo import layout, support
 from fedkseed.zo.layout import Support
-from fedkseed.zo.materialise import Version, Weights, Working
-from fedkseed.zo.streaming import Anatomy, Streamed
+from fedkseed.zo.materialise import Version
 
 BATCH = 4  # passages whose gradient is taken together when a support is chosen
 TICKS_PER_STEP = 16  # tick = eta_0 / 16: a unit scalar gradient moves a coefficient by sixteen ticks
@@ -85,9 +83,18 @@ def check(genesis: Genesis, base: Base) -> None:
         BaseMismatch: a tensor differs in name, shape, dtype or value.
         SupportMismatch: the support is missing, additional or different.
     """
+    check_kind(genesis, base)
+    check_values(genesis, base.name, base.parameters)
+
+
+def check_kind(genesis: Genesis, base: Base) -> None:
+    """Compare everything but the base's values, which are what takes long.
+
+    Raises:
+        BaseMismatch: a tensor differs in name, shape or dtype.
+        SupportMismatch: the support is missing, additional or different.
+    """
     layout.check_layout(genesis.layout, base.parameters)
-    if layout.weights_digest(genesis.layout, base.parameters) != genesis.base_digest:
-        raise BaseMismatch(f"base model {base.name}: not the weights that federation {genesis.federation} was founded on")
     if (genesis.support_digest is None) != (base.support is None):
         needs = "needs its support.safetensors" if base.support is None else "trains all parameters; leave the support out"
         raise SupportMismatch(f"federation {genesis.federation} {needs}")
@@ -95,60 +102,19 @@ def check(genesis: Genesis, base: Base) -> None:
         raise SupportMismatch(f"the support is not the one that federation {genesis.federation} was founded on")
 
 
-def workbench(
-    genesis: Genesis,
-    base: Base,
-    *,
-    dtype: torch.dtype | None = None,
-    device: str | None = None,
-    threads: int | None = None,
-    memory: Memory = "resident",
-) -> Working:
-    """Make a base's model the working model of local training; its base values are kept beside it, never written.
+def check_values(genesis: Genesis, name: str, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Compare the values of a base by their digest.
 
     Args:
-        genesis: what the base was checked against.
-        base: taken over: its model shows whatever the weights are asked to be.
-        dtype: what to compute in; what is fast on the device by default.
-        device: what to compute on, as torch names it; a GPU by default, where there is one that can be used.
-        threads: threads of a pass over the weights, where the processor does it.
-        memory: `resident`: working weights are kept beside the base; `streaming`: each only while it is used;
-            `auto`: resident where there is room, and on a GPU. A sparse support has so few that they are always resident.
+        genesis: of the federation.
+        name: of the base.
+        tensors: its tensors as they are stored, by name.
 
     Raises:
-        SettingError: there is no such device, or its kernels do not work exactly; the weights of the pool's family, or on
-            that device, cannot be streamed.
+        BaseMismatch: a tensor differs in value.
     """
-    where = passes.find(device)
-    if where.type != "cpu":
-        if memory == "streaming":
-            raise SettingError(f"memory: streaming needs the processor, not {where}")
-        memory = "resident"
-        base.model.to(where)  # type: ignore[arg-type] # what it takes is hidden by a decorator
-    dtype = dtype or llm.compute_dtype(where)
-    kept = {name: p.detach() for name, p in base.parameters.items()}
-    dtypes = {name: llm.computed_in(p, dtype) for name, p in kept.items()}
-    slots = layout.place(genesis.pool, genesis.layout, base.support)
-    common: dict[str, Any] = {"pool": genesis.pool, "slots": slots, "base": kept, "tick": genesis.tick, "threads": threads}
-    if base.support is None and _streams(memory, genesis, kept, dtypes):
-        llm.compute_in_(base.model, dtype, elsewhere=set(base.parameters.values()))
-        embedding, layers, head = llm.parts(base.model)
-        anatomy = Anatomy(embedding=embedding, layers=layers, head=head)
-        return Streamed(model=base.model, anatomy=anatomy, dtypes=dtypes, **common)
-    llm.compute_in_(base.model, dtype)
-    if base.support is None:
-        for name, parameter in base.parameters.items():
-            if parameter.data_ptr() == kept[name].data_ptr():
-                parameter.data = parameter.detach().clone()
-    return Weights(working=base.parameters, **common)
-
-
-def _streams(memory: Memory, genesis: Genesis, kept: Mapping[str, torch.Tensor], dtypes: Mapping[str, torch.dtype]) -> bool:
-    """Whether to stream; where nobody asks for it, from what there is room for."""
-    if memory == "auto" and genesis.pool.family != "hadamard":
-        return False
-    needed = sum(tensor.nbytes + tensor.numel() * dtypes[name].itemsize for name, tensor in kept.items())
-    return ram.streams(memory, needed_bytes=needed, available_bytes=ram.available_bytes())
+    if layout.weights_digest(genesis.layout, tensors) != genesis.base_digest:
+        raise BaseMismatch(f"base model {name}: not the weights that federation {genesis.federation} was founded on")
 
 
 def version(genesis: Genesis, base: Base, coefficients: NDArray[np.int64], threads: int | None = None) -> Version:

@@ -5,6 +5,7 @@ may spend.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -85,23 +86,44 @@ class AggregatorSettings(ServiceEnvironment):
     """the same of requests for snapshots, whose answers are large"""
 
 
-class ClientSettings(ServiceEnvironment):
-    """A client's environment."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Equipment:
+    """What a machine computes with: the base, and what may be spent on it."""
 
-    client_id: Name
-    """this client's name; in a secured federation also its RabbitMQ user"""
+    base: str
+    support: Path | None = None
+    device: str | None = None
+    threads: int | None = None
+    memory: Memory = "auto"
+
+
+class ComputingEnvironment(ServiceEnvironment):
+    """Base of those that compute with the model."""
+
     base: str
     """the base model: a Hugging Face model id or a directory"""
     support: Path | None = None
     """the support.safetensors of a federation that has one"""
-    state_dir: Path = Path("fedkseed-state")
-    """where the client keeps its ledger, unconfirmed updates and the log of what it sent"""
     device: Device | None = None
     """what to compute on, `cpu`, `cuda` or `cuda:1`; without it a GPU, where there is one that can be used"""
     threads: Annotated[int, Field(ge=1)] | None = None
     """threads to compute with; all cores without it"""
     memory: Memory = "auto"
     """working weights all in memory (`resident`) or only while they are used (`streaming`); `auto`: by the room"""
+
+    @property
+    def equipment(self) -> Equipment:
+        """The five together."""
+        return Equipment(base=self.base, support=self.support, device=self.device, threads=self.threads, memory=self.memory)
+
+
+class ClientSettings(ComputingEnvironment):
+    """A client's environment."""
+
+    client_id: Name
+    """this client's name; in a secured federation also its RabbitMQ user"""
+    state_dir: Path = Path("fedkseed-state")
+    """where the client keeps its ledger, unconfirmed updates and the log of what it sent"""
     hours: Hours | None = None
     """local hours in which training may begin, such as 20-6; always without it"""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -116,21 +138,11 @@ class ClientSettings(ServiceEnvironment):
         return int(first), int(end)
 
 
-class EvaluatorSettings(ServiceEnvironment):
+class EvaluatorSettings(ComputingEnvironment):
     """The evaluator's environment."""
 
     evaluator_id: Name = "evaluator"
     """the evaluator's name; in a secured federation also its RabbitMQ user"""
-    base: str
-    """the base model: a Hugging Face model id or a directory"""
-    support: Path | None = None
-    """the support.safetensors of a federation that has one"""
-    device: Device | None = None
-    """what to compute on, `cpu`, `cuda` or `cuda:1`; without it a GPU, where there is one that can be used"""
-    threads: Annotated[int, Field(ge=1)] | None = None
-    """threads to compute with; all cores without it"""
-    memory: Memory = "auto"
-    """working weights all in memory (`resident`) or only while they are used (`streaming`); `auto`: by the room"""
     every: Annotated[int, Field(ge=1)] = 1
     """versions between evaluations"""
     examples: Annotated[int, Field(ge=1)] | None = None

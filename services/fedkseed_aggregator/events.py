@@ -79,7 +79,7 @@ class Closed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recalled:
-    """Where the ledger stands, and its log since the last announcement."""
+    """Where the ledger stands, and its log since the last announcement, where the head does not say all of it."""
 
     head: Head
     commits: tuple[Commit, ...]

@@ -40,14 +40,14 @@ def events(notices: Sequence[Notice], trusted: Collection[str] | None = None) ->
     others: list[Event] = []
     for notice in notices:
         match _event(notice, trusted):
-            case UpdatesArrived(arrivals=arrived):
-                arrivals.extend(arrived)
+            case Arrival() as arrival:
+                arrivals.append(arrival)
             case event:
                 others.append(event)
     return (*others, UpdatesArrived(arrivals=tuple(arrivals))) if arrivals else tuple(others)
 
 
-def _event(notice: Notice, trusted: Collection[str] | None) -> Event:
+def _event(notice: Notice, trusted: Collection[str] | None) -> Event | Arrival[Update]:
     if not isinstance(notice, Delivery):
         return notice
     try:
@@ -56,7 +56,7 @@ def _event(notice: Notice, trusted: Collection[str] | None) -> Event:
         return Undecodable(delivery=notice, reason=str(error))
     match message:
         case Update():
-            return UpdatesArrived(arrivals=(Arrival(tag=notice.tag, message=message, size=len(notice.body)),))
+            return Arrival(tag=notice.tag, message=message, size=len(notice.body))
         case SnapshotRequest():
             return SnapshotAsked(arrival=Arrival(tag=notice.tag, message=message))
         case Evaluation():
@@ -101,7 +101,8 @@ class Shell:
         if isinstance(effect, Consult):
             return Consulted(head=head, arrival=effect.arrival)
         known = head.announced[0] if head.announced else 0
-        commits = tuple(self._store.commits(after=known))
+        plain = head.version <= known + 1 and head.floor <= known  # at most one round has closed: the head says all of it
+        commits = () if plain else tuple(self._store.commits(after=known))
         return Recalled(head=head, commits=commits, receipts=effect.receipts, tags=effect.tags)
 
     def _change(self, effect: Fold | Score | Close) -> Event:

@@ -6,34 +6,58 @@ need torch are imported by the subcommands that use them, so that `fedkseed --he
 
 import os
 import sys
+from importlib import import_module
 
 import click
 
 from fedkseed.errors import FedkseedError
-from fedkseed_cli.access import access
-from fedkseed_cli.aggregator import aggregator
-from fedkseed_cli.client import client
-from fedkseed_cli.dead import dead
-from fedkseed_cli.doctor import doctor
-from fedkseed_cli.evaluator import evaluator
-from fedkseed_cli.forget import forget
-from fedkseed_cli.founding import init
-from fedkseed_cli.health import health
-from fedkseed_cli.history import log, snapshot
-from fedkseed_cli.ledgers import export, show, verify
-from fedkseed_cli.operate import close, pause, resume, rollback
-from fedkseed_cli.policy import policy
-from fedkseed_cli.quarantine import quarantine
-from fedkseed_cli.simulate import simulate
-from fedkseed_cli.status import status
-from fedkseed_cli.support import support
-from fedkseed_cli.up import up
 
 INTERRUPTED = 130
 NOT_INSTALLED = 3
+SUBCOMMANDS = {  # by name: the module that has it
+    "access": "access",
+    "aggregator": "aggregator",
+    "client": "client",
+    "close": "operate",
+    "dead": "dead",
+    "doctor": "doctor",
+    "evaluator": "evaluator",
+    "export": "ledgers",
+    "forget": "forget",
+    "health": "health",
+    "init": "founding",
+    "log": "history",
+    "pause": "operate",
+    "policy": "policy",
+    "quarantine": "quarantine",
+    "resume": "operate",
+    "rollback": "operate",
+    "show": "ledgers",
+    "simulate": "simulate",
+    "snapshot": "history",
+    "status": "status",
+    "support": "support",
+    "up": "up",
+    "verify": "ledgers",
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class Subcommands(click.Group):
+    """Imports a subcommand when it is asked for: nothing waits for the libraries of the others."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        """Their names."""
+        return list(SUBCOMMANDS)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        """The one of that name."""
+        if name not in SUBCOMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"fedkseed_cli.{SUBCOMMANDS[name]}"), name)
+        return command
+
+
+@click.group(cls=Subcommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="fedkseed")
 def fedkseed() -> None:
     """Fine-tune all weights of a language model over many machines whose data stays where it is.
@@ -41,32 +65,6 @@ def fedkseed() -> None:
     Clients measure scalar gradients along shared random directions and send only those; the model is a pure function of
     its base and a ledger of K integers. Begin with `fedkseed simulate examples/sentiment.toml --out runs/first`.
     """
-
-
-fedkseed.add_command(simulate)
-fedkseed.add_command(up)
-fedkseed.add_command(export)
-fedkseed.add_command(verify)
-fedkseed.add_command(show)
-fedkseed.add_command(support)
-fedkseed.add_command(aggregator)
-fedkseed.add_command(client)
-fedkseed.add_command(evaluator)
-fedkseed.add_command(health)
-fedkseed.add_command(init)
-fedkseed.add_command(doctor)
-fedkseed.add_command(status)
-fedkseed.add_command(log)
-fedkseed.add_command(snapshot)
-fedkseed.add_command(pause)
-fedkseed.add_command(resume)
-fedkseed.add_command(close)
-fedkseed.add_command(rollback)
-fedkseed.add_command(forget)
-fedkseed.add_command(policy)
-fedkseed.add_command(quarantine)
-fedkseed.add_command(dead)
-fedkseed.add_command(access)
 
 
 def main() -> None:

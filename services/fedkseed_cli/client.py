@@ -33,15 +33,11 @@ def client(source: Path) -> None:
     from fedkseed_client.bench import Bench
 
     bench = Bench(
-        base=chosen.base,
-        support=chosen.support,
+        equipment=chosen.equipment,
         examples=examples,
         source=source,
         client=who,
         seed=chosen.seed,
-        device=chosen.device,
-        threads=chosen.threads,
-        memory=chosen.memory,
         stepped=frame.metrics.training.stepped,
     )
     worker = Worker(
@@ -63,6 +59,6 @@ def client(source: Path) -> None:
     reactor = Reactor(state, machine.step, edge.carry_out, lambda happening: observer.see(happening, reactor.state))
     topology, queues = personal(name, who), shell.queues(name, who)
     frame.serve(lambda: process.run(reactor.feed, Started(), topology, queues))
-    tell_weights(reactor.state.replica, chosen.base, chosen.support, chosen.threads)
+    tell_weights(reactor.state.replica, chosen.equipment)
     if reactor.state.quarantined:
         raise Quarantined(f"federation {name} counts no update of {who} until its operator lifts the quarantine")

@@ -28,14 +28,10 @@ def evaluator(source: Path) -> None:
     from fedkseed_evaluator.scoring import Scorer
 
     scorer = Scorer(
-        base=chosen.base,
-        support=chosen.support,
+        equipment=chosen.equipment,
         examples=examples,
         source=source,
         plan=chosen.plan,
-        device=chosen.device,
-        threads=chosen.threads,
-        memory=chosen.memory,
     )
 
     def begin(effect: Evaluate) -> None:
@@ -59,4 +55,4 @@ def evaluator(source: Path) -> None:
     reactor = Reactor(state, machine.step, edge.carry_out, lambda happening: observer.see(happening, reactor.state))
     topology, queues = personal(name, who), shell.queues(name, who)
     frame.serve(lambda: process.run(reactor.feed, Started(), topology, queues))
-    tell_weights(reactor.state.replica, chosen.base, chosen.support, chosen.threads)
+    tell_weights(reactor.state.replica, chosen.equipment)

@@ -23,7 +23,7 @@ from fedkseed.metrics.services import ServiceMetrics
 from fedkseed.metrics.transport import SocketBytes
 from fedkseed.process import Process
 from fedkseed.replica import Replica
-from fedkseed.settings import ServiceEnvironment
+from fedkseed.settings import Equipment, ServiceEnvironment
 from fedkseed.traffic import Traffic
 from fedkseed.transport.broker import Notice
 from fedkseed.transport.line import Server
@@ -38,7 +38,7 @@ DATA = click.option(
 )
 
 
-def tell_weights(replica: Replica, base: str, support: Path | None, threads: int | None) -> None:
+def tell_weights(replica: Replica, own: Equipment) -> None:
     """Say which weights a participant holds in the end: every one of them must say the same.
 
     Raises:
@@ -49,7 +49,7 @@ def tell_weights(replica: Replica, base: str, support: Path | None, threads: int
     from fedkseed import model
 
     genesis, held = Genesis.decode(replica.genesis), replica.held
-    digest = model.weights_digest(genesis, held.coefficients, base, support, threads)
+    digest = model.weights_digest(genesis, held.coefficients, own.base, own.support, own.threads)
     logs.info("final weights", version=held.version, weights_digest=digest)
 
 
@@ -82,6 +82,7 @@ class Frame(Generic[M, E]):
         backlogs: Sequence[str] = (),
         backlog: Callable[[M, str, int], None] = lambda _metrics, _queue, _letters: None,
     ) -> None:
+        gc.disable()  # until it serves: imports make a million objects, and no garbage worth a quarter of their time
         self._listen = chosen.metrics_listen
         server = Server(str(chosen.amqp_url), f"fedkseed {who}", chosen.tls)
         self.user = server.user
@@ -111,6 +112,7 @@ class Frame(Generic[M, E]):
             signal.signal(number, lambda *_: self.process.stop())
         gc.freeze()
         gc.set_threshold(CYCLES)
+        gc.enable()
         with ExitStack() as ending:
             if self._listen:
                 registry = self.metrics.registry.with_process()

@@ -5,17 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from fedkseed import data, llm, logs, model, objectives
+from fedkseed import data, llm, workbench
 from fedkseed.data import Example
 from fedkseed.federation import EvaluationPlan
 from fedkseed.genesis import Genesis
 from fedkseed.objectives import ResponseTask, Task
-from fedkseed.ram import Memory
 from fedkseed.reading import Reader
 from fedkseed.rouge import rouge_l
-from fedkseed.zo.materialise import Working
+from fedkseed.settings import Equipment
+from fedkseed.workbench import Workbench
 from fedkseed_evaluator.machine import Evaluate, Evaluated
 
 
@@ -36,34 +34,26 @@ def score(scored: Any, task: Task, tokenizer: Any, examples: Sequence[Example], 
 
 
 class Scorer:
-    """An evaluator's working model; the base is opened and checked against the genesis when the first version comes.
+    """An evaluator's workbench, opened when the first version comes, and its examples.
 
     Args:
-        base: a Hugging Face model id or a directory.
-        support: of a federation that has one.
+        equipment: see Equipment.
         examples: held-out examples.
         source: where they come from, for what is wrong with them.
         plan: how versions are scored.
-        device: to compute on.
-        threads: to compute with.
-        memory: how weights are kept, see `model.workbench`.
     """
 
     def __init__(
         self,
         *,
-        base: str,
-        support: Path | None,
+        equipment: Equipment,
         examples: Sequence[Example],
         source: Path,
         plan: EvaluationPlan,
-        device: str | None,
-        threads: int | None,
-        memory: Memory,
     ) -> None:
-        self._where, self._support, self._device, self._threads = base, support, device, threads
-        self._examples, self._source, self._plan, self._memory = examples, source, plan, memory
-        self._ready: tuple[model.Base, Working, Task] | None = None
+        self._equipment, self._plan = equipment, plan
+        self._examples, self._source = examples, source
+        self._ready: Workbench | None = None
 
     def evaluate(self, genesis_bytes: bytes, effect: Evaluate) -> Evaluated:
         """Score one version.
@@ -73,19 +63,13 @@ class Scorer:
             DataError: an example is not what the objective reads.
         """
         started = time.monotonic()
-        base, weights, task = self._ready or self._open(Genesis.decode(genesis_bytes))
-        weights.materialise_(effect.coefficients)
-        metrics = score(base.model, task, base.tokenizer, self._examples, self._plan)
+        bench = self._ready or self._open(Genesis.decode(genesis_bytes))
+        bench.weights.materialise_(effect.coefficients)
+        metrics = score(bench.base.model, bench.task, bench.base.tokenizer, self._examples, self._plan)
         examples = len(held_out(self._examples, self._plan))
         return Evaluated(version=effect.version, metrics=dict(metrics), examples=examples, seconds=time.monotonic() - started)
 
-    def _open(self, genesis: Genesis) -> tuple[model.Base, Working, Task]:
-        if self._threads:
-            torch.set_num_threads(self._threads)
+    def _open(self, genesis: Genesis) -> Workbench:
         data.check(self._examples, genesis.objective, self._source)
-        base = model.open_base(self._where, self._support)
-        model.check(genesis, base)
-        weights = model.workbench(genesis, base, device=self._device, threads=self._threads, memory=self._memory)
-        logs.info("base opened", memory=weights.memory)
-        self._ready = (base, weights, objectives.bind(genesis.objective, base.tokenizer))
+        self._ready = workbench.open_for(genesis, self._equipment)
         return self._ready

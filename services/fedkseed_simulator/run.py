@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from fedkseed import data, model, objectives
+from fedkseed import data, model, objectives, workbench
 from fedkseed.data import Dataset, Example
 from fedkseed.errors import FileError, SettingError
 from fedkseed.federation import Federation, Response
@@ -20,7 +20,6 @@ from fedkseed.ledger import artifact
 from fedkseed.ledger.artifact import Artifact
 from fedkseed.objectives import Task
 from fedkseed.ram import Memory
-from fedkseed.reading import Reader
 from fedkseed_client import training
 from fedkseed_client.events import Trained
 from fedkseed_client.machine import Assignment
@@ -50,7 +49,7 @@ def run(
         observe: is told every fact as it happens.
         dtype: what to compute in; what is fast on the device by default.
         device: what to compute on; a GPU by default, where there is one that can be used.
-        memory: how weights are kept, see `model.workbench`.
+        memory: how weights are kept, see `workbench.set_up`.
 
     Returns:
         What the report shows. Its last scores are those of the exported model, computed in float32 from stored weights.
@@ -114,12 +113,9 @@ class Embedded:
         memory: Memory = "auto",
     ) -> None:
         self._federation, self._genesis = federation, genesis
-        self._model, self._tokenizer = base.model, base.tokenizer
-        self._task = objectives.bind(federation.objective, base.tokenizer)
-        self._reader = Reader(base.model, self._task)
-        self._weights = model.workbench(genesis, base, dtype=dtype, device=device, memory=memory)
+        self._bench = workbench.set_up(genesis, base, dtype=dtype, device=device, memory=memory)
         self._held_out = dataset.held_out
-        self._encoded = {name: [self._task.encode(e) for e in examples] for name, examples in dataset.clients.items()}
+        self._encoded = {name: [self._bench.task.encode(e) for e in examples] for name, examples in dataset.clients.items()}
 
     def simulation(self, observe: Callable[[Fact], None]) -> Simulation:
         """The federation, ready to run."""
@@ -134,11 +130,12 @@ class Embedded:
 
     def train(self, client: str, assignment: Assignment) -> Trained:
         """Measure one client's assignment."""
+        bench = self._bench
         measured = training.measure(
             assignment,
-            weights=self._weights,
-            prepare=self._reader.prepare,
-            loss=self._reader.mean_loss,
+            weights=bench.weights,
+            prepare=bench.reader.prepare,
+            loss=bench.reader.mean_loss,
             examples=self._encoded[client],
             generator=training.generator(self._federation.simulation.seed, client, assignment.base),
         )
@@ -146,8 +143,9 @@ class Embedded:
 
     def score(self, evaluate: Evaluate) -> Evaluated:
         """Score one version."""
-        self._weights.materialise_(evaluate.coefficients)
-        metrics = _score(self._federation, self._model, self._task, self._tokenizer, self._held_out)
+        base, task = self._bench.base, self._bench.task
+        self._bench.weights.materialise_(evaluate.coefficients)
+        metrics = _score(self._federation, base.model, task, base.tokenizer, self._held_out)
         examples = len(scoring.held_out(self._held_out, self._federation.evaluation))
         return Evaluated(version=evaluate.version, metrics=dict(metrics), examples=examples, seconds=0.0)
 

@@ -18,7 +18,7 @@ from fedkseed.transport.topology import (
     to_dead,
     updates_queue,
 )
-from fedkseed_cli.__main__ import fedkseed as command
+from fedkseed_cli import dead as command
 from fedkseed_cli.dead import publish_again, read
 from tests.embedded import fedkseed
 from tests.ledgers import NAME, evaluation, ledger, update
@@ -228,4 +228,4 @@ def test_the_subcommands_explain_themselves(run, name):
     code, lines, _ = run(name, "--help")
     assert code == 0
     assert "--amqp-url" in "\n".join(lines)
-    assert len(command.commands["dead"].commands[name].help.split()) > 15
+    assert len(command.dead.commands[name].help.split()) > 15

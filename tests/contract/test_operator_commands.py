@@ -24,7 +24,7 @@ from fedkseed.transport.topology import personal, receipts_queue, shared
 from fedkseed_aggregator.events import Started, Ticked
 from fedkseed_aggregator.machine import State, step
 from fedkseed_aggregator.shell import Shell, events
-from fedkseed_cli.__main__ import fedkseed as command
+from fedkseed_cli import policy as command
 from tests.embedded import described, fedkseed, refusal, write_toml
 from tests.ledgers import NAME, K, evaluation, genesis, policy, update
 from tests.processes import interruptible
@@ -430,7 +430,7 @@ def test_a_wrong_command_line_ends_with_2(monkeypatch, capsys, arguments, named)
 @pytest.mark.parametrize("name", ["show", "set"])
 def test_the_policys_subcommands_explain_themselves(said, name):
     assert "--federation" in "\n".join(said("policy", name, "--help"))
-    assert all(option.help for option in command.commands["policy"].commands[name].params if isinstance(option, click.Option))
+    assert all(option.help for option in command.policy.commands[name].params if isinstance(option, click.Option))
 
 
 def test_a_quarantine_is_listed_and_lifted(store, said, refused):

@@ -11,7 +11,7 @@ from deploy.kubernetes import rules
 from fedkseed.process import GRACE_SECONDS
 from fedkseed.transport.line import CLOSING_SECONDS
 from fedkseed.transport.topology import ARCHIVE_BYTES, mailbox_queue, updates_queue
-from fedkseed_cli.__main__ import fedkseed
+from fedkseed_cli.__main__ import SUBCOMMANDS
 from tests.deployment import DEPLOY, VERSION, compose, jobs, manifests, of_kind, pods, with_component
 from tests.pages import ROOT, rows
 
@@ -149,7 +149,7 @@ def test_every_file_of_a_setting_is_mounted(overlay, kind, name, template):
 def test_every_command_is_one(overlay, kind, name, template):
     container = only(template)
     if container["image"].startswith("fedkseed-") and "command" not in container:
-        assert container["args"][0] in fedkseed.commands
+        assert container["args"][0] in SUBCOMMANDS
 
 
 @both

@@ -15,12 +15,13 @@ import torch
 from fedkseed import objectives
 from fedkseed.errors import LedgerError, SettingError
 from fedkseed.federation import Pool
-from fedkseed.model import found, open_base, workbench
+from fedkseed.model import found, open_base
 from fedkseed.pool import kernels
 from fedkseed.pool.device import DeviceSweep, Placed
 from fedkseed.pool.seed_pool import TILE, UNITS, key
 from fedkseed.pool.sweep import Span, Sweep
 from fedkseed.reading import Reader
+from fedkseed.workbench import set_up
 from fedkseed.zo import layout, passes
 from fedkseed.zo.layout import flat
 from fedkseed.zo.materialise import Weights
@@ -227,7 +228,7 @@ def test_a_working_model_is_trained_and_scored_where_it_is(tiny_base, family):
         base = open_base(tiny_base)
         genesis, task = found(settings, base), objectives.bind(settings.objective, base.tokenizer)
         examples = [task.encode({"text": "w1 w2", "label": 0}), task.encode({"text": "w3", "label": 1})]
-        weights, reader = workbench(genesis, base, dtype=torch.float32, device=device), Reader(base.model, task)
+        weights, reader = set_up(genesis, base, dtype=torch.float32, device=device).weights, Reader(base.model, task)
         chance, nothing = np.random.default_rng(0), np.zeros(256, np.int64)
         result = train(
             weights,

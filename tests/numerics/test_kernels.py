@@ -1,5 +1,8 @@
 """The kernels against the reference, and the conversions they contain against torch."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -120,3 +123,16 @@ def test_a_step_moves_the_master_and_shows_the_next_perturbation():
     ]
     assert np.array_equal(master, before - np.float32(0.25) * z[0])
     assert np.array_equal(out, master + np.float32(0.5) * z[1])
+
+
+def test_kernels_compiled_ahead_of_time_are_not_compiled_again(tmp_path):
+    def kept():
+        return {path.name: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")}
+
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": ":".join(sys.path)}
+    command = [sys.executable, "-m", "fedkseed.pool"]
+    subprocess.run(command, env=environment, check=True)
+    first = kept()
+    subprocess.run(command, env=environment, check=True)
+    assert kept() == first
+    assert {name.split("-")[0] for name in first} >= {"kernels.hadamard_", "kernels.rebuild_", "kernels.step_"}

@@ -24,8 +24,9 @@ from transformers import (
 from fedkseed import llm, objectives
 from fedkseed.errors import SettingError
 from fedkseed.federation import parse
-from fedkseed.model import found, open_base, workbench
+from fedkseed.model import found, open_base
 from fedkseed.reading import Reader
+from fedkseed.workbench import set_up
 from fedkseed.zo.trainer import train
 
 WORDS = 1200  # so many that embedding and head are larger than a layer, and no whole number of runs
@@ -81,10 +82,9 @@ class Bench:
 
     def __init__(self, where, memory, dtype=torch.float32, family="hadamard"):
         settings, self.base = federation(where, family), open_base(where)
-        self.model = self.base.model
-        self.weights = workbench(found(settings, self.base), self.base, dtype=dtype, threads=2, memory=memory)
-        task = objectives.bind(settings.objective, self.base.tokenizer)
-        self.reader, self.examples = Reader(self.model, task), [task.encode(example) for example in EXAMPLES]
+        made = set_up(found(settings, self.base), self.base, dtype=dtype, threads=2, memory=memory)
+        self.model, self.weights, self.reader = self.base.model, made.weights, made.reader
+        self.examples = [made.task.encode(example) for example in EXAMPLES]
 
     def losses(self):
         with torch.inference_mode():
@@ -226,7 +226,7 @@ def test_one_buffer_of_the_size_of_a_layer_is_all_that_weights_take(bases, name,
     genesis, task = found(settings, base), objectives.bind(settings.objective, base.tokenizer)
     layer = sum(p.numel() * llm.computed_in(p, dtype).itemsize for p in llm.parts(base.model)[1][0].parameters())
     with Watched(base.parameters.values()) as watched:
-        weights = workbench(genesis, base, dtype=dtype, memory="streaming")
+        weights = set_up(genesis, base, dtype=dtype, memory="streaming").weights
         weights.materialise_(A, along=5, shift=1e-2)
         reader = Reader(base.model, task)
         reader.mean_loss(reader.prepare([task.encode(example) for example in EXAMPLES[:2]]))
@@ -242,4 +242,4 @@ def test_only_coefficients_can_be_streamed(bases):
 
 def test_weights_of_a_sparse_support_are_never_streamed(bases):
     base = replace(open_base(bases("tied")), support={"model.norm.weight": np.arange(3)})
-    assert workbench(found(federation(base.name), base), base, memory="streaming").memory == "resident"
+    assert set_up(found(federation(base.name), base), base, memory="streaming").weights.memory == "resident"

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from fedkseed import objectives
 from fedkseed.federation import Federation
-from fedkseed.model import Base, found, open_base, workbench
+from fedkseed.model import Base, found, open_base
 from fedkseed.objectives import Encoded
 from fedkseed.reading import Reader
+from fedkseed.workbench import set_up
 from fedkseed.zo import layout
 from fedkseed.zo.estimator import projected_gradient
 from fedkseed.zo.materialise import Weights
@@ -20,9 +20,8 @@ EXAMPLES = [{"text": f"w{i} w{(i * 7) % 54}", "label": i % 2} for i in range(40)
 
 
 def bench(base: Base, settings: Federation, threads: int = 2) -> tuple[Weights, Reader, list[Encoded]]:
-    weights = workbench(found(settings, base), base, dtype=torch.float32, threads=threads)
-    task = objectives.bind(settings.objective, base.tokenizer)
-    return weights, Reader(base.model, task), [task.encode(example) for example in EXAMPLES]
+    made = set_up(found(settings, base), base, dtype=torch.float32, threads=threads)
+    return made.weights, made.reader, [made.task.encode(example) for example in EXAMPLES]
 
 
 def learn(base: Base, settings: Federation, steps: int, threads: int = 2) -> tuple[Measured, float, float]:

@@ -11,7 +11,7 @@ import torch
 from safetensors.numpy import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from fedkseed import data, model, objectives
+from fedkseed import data, model, objectives, workbench
 from fedkseed.ledger import artifact
 from fedkseed.ledger.fold import found
 from fedkseed.model import open_base
@@ -114,9 +114,8 @@ def synchronous(described, genesis, rounds):
 
     Exact rational arithmetic up to each rounding to a tick that the ledger asks for.
     """
-    base = open_base(described.model.base)
-    weights, task = model.workbench(genesis, base), objectives.bind(described.objective, base.tokenizer)
-    reader, clients = Reader(base.model, task), data.partition(data.read(Path(described.data.train)), described.data.partition)
+    bench = workbench.set_up(genesis, open_base(described.model.base))
+    clients = data.partition(data.read(Path(described.data.train)), described.data.partition)
     announced, total = found(genesis.encode(), described.policy, 0.0).round, sum(map(len, clients.values()))
     ticks, residue = np.zeros(genesis.pool.size, np.int64), [Fraction(0)] * genesis.pool.size
     for version in range(rounds):
@@ -124,10 +123,10 @@ def synchronous(described, genesis, rounds):
         for client, examples in clients.items():
             measured = training.measure(
                 Assignment(round=replace(announced, version=version), coefficients=ticks),
-                weights=weights,
-                prepare=reader.prepare,
-                loss=reader.mean_loss,
-                examples=[task.encode(example) for example in examples],
+                weights=bench.weights,
+                prepare=bench.reader.prepare,
+                loss=bench.reader.mean_loss,
+                examples=[bench.task.encode(example) for example in examples],
                 generator=training.generator(described.simulation.seed, client, version),
             )
             for k, g in zip(measured.seed_indices, measured.gradients, strict=True):

@@ -9,6 +9,7 @@ from fedkseed.ledger.decide import Duplicate, Fold, Refusal, decide
 from fedkseed.ledger.fold import close, fold
 from fedkseed.ledger.invitation import invited, nonce
 from fedkseed.ledger.operate import finish, roll_back, set_policy
+from fedkseed.ledger.tally import tallies
 from tests.ledgers import K, at_version, ledger, policy, update
 
 EVERY_FAULT = {"federation": "another", "base": 1, "state": bytes(16), "n": 0}
@@ -144,6 +145,14 @@ def test_a_contribution_of_two_to_the_58_to_one_seed_is_invalid():
     assert refused(head, replace(full, g=np.full(128, -32768, "<f2").tobytes()))[0] == "invalid"
     assert isinstance(decide(head, update(head, k=[9] * 127, g=[32768.0] * 127, n=4096)), Fold)
     assert isinstance(decide(head, update(head, k=[9] * 64 + [8] * 64, g=[32768.0] * 128, n=4096)), Fold)
+
+
+def test_a_decision_does_not_depend_on_whether_pairs_were_summed():
+    head = ledger()
+    for signs in ([1] * 128, [1, -1] * 64):
+        contribution = update(head, k=[9] * 128, g=32768.0 * np.array(signs), n=4096)
+        apart = decide(head, contribution, next(tallies((contribution,), summed=False)))
+        assert apart == decide(head, contribution)
 
 
 def test_the_largest_conceivable_update_is_judged_without_overflow():

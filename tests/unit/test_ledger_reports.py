@@ -17,7 +17,7 @@ def report(loss: float) -> Report:
 
 
 def summed(values) -> RoundReport:
-    return sum((RoundReport.of(report(loss)) for loss in values), RoundReport())
+    return sum((RoundReport.of([report(loss)]) for loss in values), RoundReport())
 
 
 @given(st.lists(losses, max_size=8).flatmap(lambda values: st.tuples(st.just(values), st.permutations(values))))

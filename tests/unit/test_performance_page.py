@@ -62,6 +62,12 @@ def test_a_target_whose_row_is_not_there_is_not_measured():
     assert replace(TARGET, column="p51 ms").measured(found) is None
 
 
+def test_of_several_rows_the_worst_counts():
+    found = {"latency": record(*({"program": "ours", "p50 ms": value} for value in (1.0, 3.0, 2.0)))}
+    assert TARGET.measured(found) == 3.0
+    assert Target(what="a rate", benchmark="latency", column="p50 ms", least=0.5).measured(found) == 1.0
+
+
 def test_every_target_looks_at_a_benchmark():
     assert {target.benchmark for target in TARGETS} <= set(page.BENCHMARKS)
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from fedkseed.errors import BaseMismatch
-from fedkseed.process import Process
+from fedkseed.process import BATCH, Process
 from fedkseed.transport.broker import Confirmed, Delivery
 from fedkseed.transport.topology import shared
 
@@ -50,6 +50,27 @@ def test_notices_are_read_together_and_events_are_fed_in_turn():
     assert fed == ["begin", delivery(1), Confirmed(token=7), delivery(2), "end"]
     assert read[0] == (delivery(1), Confirmed(token=7), delivery(2))
     assert wire.closed
+
+
+def test_a_letter_that_comes_alone_is_read_alone_and_all_that_came_meanwhile_is_read_together_up_to_a_limit():
+    read = []
+    wire, more = Wire(delivery(1)), iter([3, BATCH + 1])  # letters that come while others are dealt with
+
+    def reading(notices):
+        read.append(len(notices))
+        return notices[:1]
+
+    process = Process(wire, reading)
+
+    def feed(event):
+        if event != "begin":
+            for tag in range(next(more, 0)):
+                wire.say(delivery(tag))
+        if len(read) == 4:
+            process.stop()
+
+    process.run(feed, "begin", NOTHING, ())
+    assert read == [1, 3, BATCH, 1]
 
 
 def test_timers_come_in_order_unless_they_are_cancelled():

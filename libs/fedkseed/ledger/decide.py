@@ -56,7 +56,7 @@ class Duplicate:
 
 
 def decide(head: Head, update: Update, tally: Tally | None = None) -> Fold | Refusal | Duplicate:
-    """Decide one update against a head; its tally is made here unless that was done in bulk."""
+    """Decide one update against a head; its tally, summed or not, is made here unless that was done in bulk."""
     if update.federation != head.genesis.federation:
         return Refusal(outcome="mismatch", reason=f"this is federation {head.genesis.federation}")
     if receipt := head.inbox.get(update.base, {}).get(update.client):
@@ -109,14 +109,20 @@ def _weigh(head: Head, update: Update, base: BaseVersion, tally: Tally) -> Fold 
     staleness = head.version - update.base
     discount, examples, evidence = head.discounts[staleness], min(update.n, MAX_EXAMPLES), None
     if head.robust:
+        tally = _summed(update, tally)
         evidence = Evidence(norm=length(tally.sums), examples=examples)
         if bounds := head.robust.bounds:
             tally, examples = cut(tally, bounds)[0], min(examples, bounds.examples)
     omega = max(1, round(FULL_WEIGHT * (discount / ONE) * examples))
-    if tally.largest * omega >= MAX_CONTRIBUTION:
+    if tally.largest * omega >= MAX_CONTRIBUTION and _summed(update, tally).largest * omega >= MAX_CONTRIBUTION:
         return Refusal(outcome="invalid", reason="the contribution to one seed is 2^58 or more")
     outcome: Outcome = "folded" if discount == ONE else "discounted"
     return Fold(omega=omega, staleness=staleness, outcome=outcome, tally=tally, evidence=evidence)
+
+
+def _summed(update: Update, tally: Tally) -> Tally:
+    """The tally with sums per seed, where it has none."""
+    return tally if tally.summed else next(tallies((update,)))
 
 
 def _malformed(head: Head, update: Update, base: BaseVersion, tally: Tally) -> Refusal | None:
@@ -128,7 +134,7 @@ def _malformed(head: Head, update: Update, base: BaseVersion, tally: Tally) -> R
         fault = f"{len(update.k) / 2:g} seed indices with {len(update.g) / 2:g} scalars"
     elif len(update.k) > 2 * base.steps:
         fault = f"{len(update.k) // 2} pairs, more than {base.steps} steps"
-    elif len(tally.seeds) and tally.seeds[-1] >= head.size:
+    elif tally.highest >= head.size:
         fault = f"a seed index is {head.size} or more"
     elif not tally.bounded:
         fault = f"a scalar is not finite or above {MAX_GRADIENT:g}"

@@ -13,6 +13,7 @@ from itertools import repeat
 from operator import attrgetter
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedkseed.codec import decode
 from fedkseed.federation import Policy
@@ -93,7 +94,7 @@ def fold(head: Head, updates: Sequence[Update], now: float, sizes: Sequence[int]
         sizes: bytes of each update as it came, where somebody counted.
     """
     batch = _Batch(head, now)
-    receipts = tuple(map(batch.receive, updates, tallies(updates)))
+    receipts = tuple(map(batch.receive, updates, tallies(updates, summed=head.robust is not None)))
     batch.settle()
     return batch.head, Folded(
         receipts=receipts,
@@ -214,8 +215,8 @@ class _Sums:
             return True
         numerators, importance_sums, _ = self.vectors()
         tally = counted.tally
-        numerator = np.abs(numerators[tally.seeds] + counted.omega * tally.sums).max(initial=0)
-        return bool(max(numerator, (importance_sums[tally.seeds] + tally.importance).max(initial=0)) <= MAX_SUM)
+        after = np.abs(_with(numerators, tally.seeds, counted.omega * tally.sums)).max(initial=0)
+        return bool(max(after, _with(importance_sums, tally.seeds, tally.importance).max(initial=0)) <= MAX_SUM)
 
     def add(self, counted: Fold) -> None:
         """Add an update."""
@@ -238,6 +239,13 @@ class _Sums:
 
     def _largest(self) -> int:
         return int(max(np.abs(self._numerators).max(), self._importance_sums.max()))
+
+
+def _with(values: Integers, seeds: NDArray[np.intp], added: Integers) -> Integers:
+    """A copy of sums, with more at some seeds."""
+    changed = values.copy()
+    np.add.at(changed, seeds, added)
+    return changed
 
 
 def _most(counted: Fold) -> int:

@@ -3,6 +3,7 @@
 The sums of a round are integers, so that they do not depend on the order in which its updates came.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite, nan
 
@@ -38,11 +39,15 @@ class RoundReport:
     loss: int = 0  # sum of them, over 65536
 
     @classmethod
-    def of(cls, report: Report) -> "RoundReport":
-        """Of a single update."""
-        if not isfinite(report.loss):
-            return cls(updates=1, size=report.size)
-        return cls(updates=1, size=report.size, losses=1, loss=round(max(-MOST, min(MOST, report.loss)) * FIXED_POINT))
+    def of(cls, reports: Sequence[Report]) -> "RoundReport":
+        """Of updates with these reports."""
+        losses = [report.loss for report in reports if isfinite(report.loss)]
+        return cls(
+            updates=len(reports),
+            size=sum(report.size for report in reports),
+            losses=len(losses),
+            loss=sum(round(max(-MOST, min(MOST, loss)) * FIXED_POINT) for loss in losses),
+        )
 
     def __add__(self, other: "RoundReport") -> "RoundReport":
         """Of the updates of both."""

@@ -118,14 +118,14 @@ def sightings(folded: Folded, now: float) -> dict[str, LastSeen]:
 
 def reported(before: Head, folded: Folded) -> dict[int, RoundReport]:
     """What a change adds to the reports of rounds, by version; updates that were folded before are left out."""
-    added: dict[int, RoundReport] = {}
+    told: dict[int, list[Report]] = {}
     counted: set[tuple[str, int]] = set()
     for receipt, report in zip(folded.receipts, folded.reports, strict=False):  # there may be no reports
         update = (receipt.client, receipt.base)
         if receipt.weight and update not in counted and receipt.client not in before.inbox.get(receipt.base, {}):
             counted.add(update)
-            added[receipt.version] = added.get(receipt.version, RoundReport()) + RoundReport.of(report)
-    return added
+            told.setdefault(receipt.version, []).append(report)
+    return {version: RoundReport.of(reports) for version, reports in told.items()}
 
 
 def outdated(folded: Folded) -> tuple[int, ...]:

@@ -78,12 +78,26 @@ def rebuilding(pool: Pool, coefficients: NDArray[Any], tick: float, *, along: in
     return _work(kernels.rebuild_, *rest, *key(pool))
 
 
+def stepping(pool: Pool, last: int, move: float, along: int, shift: float) -> Work:
+    """The work of `Sweep.step_`, ready for any spans."""
+    unit = UNITS[pool.family]
+    return _work(kernels.step_, last, move * unit, along, shift * unit, pool.family == "gaussian", *key(pool))
+
+
+def load(pool: Pool) -> None:
+    """Have a family's kernels ready: read from where numba keeps them, or compiled, which takes it seconds, and kept there."""
+    nothing = Span(first_tile=0, base=_NO_SINGLE, out=_NO_SINGLE)
+    rebuilding(pool, np.zeros(pool.size, np.int64), 0.0)(nothing, 0, 0)
+    if pool.family != "hadamard":
+        stepping(pool, 0, 0.0, 0, 0.0)(nothing, 0, 0)
+
+
 def _work(kernel: Callable[..., None], *rest: Any) -> Work:
     return lambda span, begin, end: kernel(*_pair(span.base), *_pair(span.out), span.first_tile, begin, end, *rest)
 
 
 class Crew:
-    """Threads that share work.
+    """Threads that share work, the calling one among them.
 
     Args:
         threads: how many.
@@ -91,7 +105,7 @@ class Crew:
 
     def __init__(self, threads: int) -> None:
         self._count = threads
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="sweep") if threads > 1 else None
+        self._others = ThreadPoolExecutor(threads - 1, thread_name_prefix="sweep") if threads > 1 else None
 
     def share(self, spans: Sequence[Span]) -> Shares:
         """Cut spans into a run of whole tiles for each thread."""
@@ -104,10 +118,11 @@ class Crew:
             for piece in share:
                 work(*piece)
 
-        if self._threads is None:
-            do(shares[0])
-        else:
-            list(self._threads.map(do, shares))
+        own, *others = shares
+        begun = [self._others.submit(do, share) for share in others] if self._others else []
+        do(own)
+        for future in begun:
+            future.result()
 
 
 class Sweep:
@@ -134,9 +149,7 @@ class Sweep:
 
     def step_(self, last: int, move: float, along: int, shift: float) -> None:
         """For unstructured families: base -= move * z_last (float32, in place), then out = base + shift * z_along."""
-        unit = UNITS[self._pool.family]
-        rest = (last, move * unit, along, shift * unit, self._pool.family == "gaussian")
-        self._crew.run(_work(kernels.step_, *rest, *key(self._pool)), self._shares)
+        self._crew.run(stepping(self._pool, last, move, along, shift), self._shares)
 
 
 def _pair(flat: Flat) -> tuple[NDArray[np.float32], NDArray[np.uint16], int]:

@@ -1,0 +1,130 @@
+"""Where training and scoring work: a base opened and checked, its working model, and how it is read.
+
+What the machine gives decides where the working weights are and how they are kept; what they are, it never does.
+"""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from fedkseed import llm, logs, model, objectives, ram
+from fedkseed.errors import SettingError
+from fedkseed.genesis import Genesis
+from fedkseed.model import Base
+from fedkseed.objectives import Task
+from fedkseed.pool import sweep
+from fedkseed.ram import Memory
+from fedkseed.reading import Reader
+from fedkseed.settings import Equipment
+from fedkseed.zo import layout, passes
+from fedkseed.zo.materialise import Weights, Working
+from fedkseed.zo.streaming import Anatomy, Streamed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Workbench:
+    """A working model that shows whatever its weights are asked to be."""
+
+    base: Base
+    task: Task
+    reader: Reader
+    weights: Working
+
+
+def open_for(genesis: Genesis, equipment: Equipment) -> Workbench:
+    """Open the base of a federation and make it a workbench; its digest is computed beside what else there is to do.
+
+    Raises:
+        BaseError: the base or support is missing or not the one of the genesis.
+        SettingError: the task, the device or how memory is used does not fit.
+    """
+    if equipment.threads:
+        torch.set_num_threads(equipment.threads)
+    base = model.open_base(equipment.base, equipment.support)
+    model.check_kind(genesis, base)
+    stored = {name: p.detach() for name, p in base.parameters.items()}  # which of the model's own will be others
+    with ThreadPoolExecutor(1, thread_name_prefix="digest") as beside:
+        checked = beside.submit(model.check_values, genesis, base.name, stored)
+        try:
+            bench = set_up(genesis, base, device=equipment.device, threads=equipment.threads, memory=equipment.memory)
+            sweep.load(genesis.pool)
+        finally:
+            checked.result()  # a wrong base explains whatever else is wrong
+    logs.info("base opened", memory=bench.weights.memory)
+    return bench
+
+
+def set_up(
+    genesis: Genesis,
+    base: Base,
+    *,
+    dtype: torch.dtype | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+    memory: Memory = "resident",
+) -> Workbench:
+    """Make a base's model the working model; its base values are kept beside it, never written.
+
+    Args:
+        genesis: what the base was checked against.
+        base: taken over: its model shows whatever the weights are asked to be.
+        dtype: what to compute in; what is fast on the device by default.
+        device: what to compute on, as torch names it; a GPU by default, where there is one that can be used.
+        threads: threads of a pass over the weights, where the processor does it.
+        memory: `resident`: working weights are kept beside the base; `streaming`: each only while it is used;
+            `auto`: resident where there is room, and on a GPU. A sparse support has so few that they are always resident.
+
+    Raises:
+        SettingError: there is no such device, or its kernels do not work exactly; the weights of the pool's family, or on
+            that device, cannot be streamed; the objective does not fit the tokenizer.
+        BaseError: see `objectives.bind`.
+    """
+    task = objectives.bind(genesis.objective, base.tokenizer)
+    where = passes.find(device)
+    if where.type != "cpu":
+        base.model.to(where)  # type: ignore[arg-type] # what it takes is hidden by a decorator
+    return Workbench(
+        base=base,
+        task=task,
+        reader=Reader(base.model, task),
+        weights=_weights(genesis, base, dtype or llm.compute_dtype(where), threads, _kept(memory, where)),
+    )
+
+
+def _kept(memory: Memory, where: torch.device) -> Memory:
+    """How weights can be kept on a device."""
+    if where.type == "cpu":
+        return memory
+    if memory == "streaming":
+        raise SettingError(f"memory: streaming needs the processor, not {where}")
+    return "resident"
+
+
+def _weights(genesis: Genesis, base: Base, dtype: torch.dtype, threads: int | None, memory: Memory) -> Working:
+    """The weights of a model that computes in a dtype."""
+    kept = {name: p.detach() for name, p in base.parameters.items()}
+    slots = layout.place(genesis.pool, genesis.layout, base.support)
+    common: dict[str, Any] = {"pool": genesis.pool, "slots": slots, "base": kept, "tick": genesis.tick, "threads": threads}
+    if base.support is not None:
+        llm.compute_in_(base.model, dtype)
+        return Weights(working=base.parameters, **common)
+    llm.compute_in_(base.model, dtype, elsewhere=set(base.parameters.values()))
+    dtypes = {name: llm.computed_in(p, dtype) for name, p in kept.items()}
+    if _streams(memory, genesis, kept, dtypes):
+        embedding, layers, head = llm.parts(base.model)
+        anatomy = Anatomy(embedding=embedding, layers=layers, head=head)
+        return Streamed(model=base.model, anatomy=anatomy, dtypes=dtypes, **common)
+    for name, parameter in base.parameters.items():
+        parameter.data = kept[name].to(dtypes[name], copy=True)
+    return Weights(working=base.parameters, **common)
+
+
+def _streams(memory: Memory, genesis: Genesis, kept: Mapping[str, torch.Tensor], dtypes: Mapping[str, torch.dtype]) -> bool:
+    """Whether to stream; where nobody asks for it, from what there is room for."""
+    if memory == "auto" and genesis.pool.family != "hadamard":
+        return False
+    needed = sum(tensor.nbytes + tensor.numel() * dtypes[name].itemsize for name, tensor in kept.items())
+    return ram.streams(memory, needed_bytes=needed, available_bytes=ram.available_bytes())
