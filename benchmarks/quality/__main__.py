@@ -1,7 +1,8 @@
 """Does it learn, on real data and against the field? Experiments, their schedule, and the page of results.
 
     python -m benchmarks.quality --list              # every run of the schedule, and how long it takes
-    python -m benchmarks.quality                     # carry out what has no record yet; may be stopped and started at any time
+    python -m benchmarks.quality                     # carry out what has no record yet; stop and start it at any time, or
+                                                     # several at once where there is room, as on a GPU
     python -m benchmarks.quality --only stragglers   # one experiment, or one row: --only "methods/FedAvg"
     python -m benchmarks.quality --quick             # a miniature of every row, and whether it agrees
     python -m benchmarks.quality.page                # docs/results.md from the records

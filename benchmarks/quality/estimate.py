@@ -48,7 +48,7 @@ def miniature(run: Run) -> Run:
         described,
         objective=replace(objective, max_tokens=2 * objective.max_tokens // 3),
         training=replace(training, steps=max(2, steps), batch=4),
-        rounds=replace(rounds, total=max(2, versions), participation=max(0.1, rounds.participation / 2)),
+        rounds=replace(rounds, total=min(max(2, versions), 4), participation=max(0.1, rounds.participation / 2)),
         evaluation=replace(plan, every=1000, examples=64, rouge_examples=min(2, plan.rouge_examples), rouge_tokens=8),
     )
     return replace(run, federation=small)

@@ -3,6 +3,7 @@
 The same records give the same page and pictures. What was not run is said to be so, and what was missed comes first.
 """
 
+import statistics
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -91,31 +92,28 @@ def _experiment(experiment: Experiment, results: Results) -> Iterator[str]:
 
 def _table(rows: Mapping[str, Sequence[Record]]) -> Iterator[str]:
     spoken = any("rouge_l" in told["curve"][-1]["metrics"] for runs in rows.values() for told in runs)
-    head = [
-        "",
-        "seeds",
-        "rate",
-        "loss",
-        *(["ROUGE-L"] if spoken else ["accuracy"]),
-        "forwards",
-        "bytes",
-        "virtual s",
-        "versions",
-    ]
-    yield from table(head, (_line(name, runs, spoken=spoken) for name, runs in rows.items()))
+    lines = [_line(name, runs, spoken=spoken) for name, runs in rows.items()]
+    if len({told["settings"]["federation"]["model"]["support"] for runs in rows.values() for told in runs}) > 2:
+        for line, runs in zip(lines, rows.values(), strict=True):
+            seconds = runs[0].get("choosing_seconds")
+            line["s to choose"] = "" if seconds is None else f"{seconds:.0f}"
+    yield from table(list(lines[0]), (line.values() for line in lines))
 
 
-def _line(name: str, runs: Sequence[Record], *, spoken: bool) -> Iterator[str]:
+def _line(name: str, runs: Sequence[Record], *, spoken: bool) -> dict[str, str]:
     trained = runs[0]["curve"][-1]["version"] > 0
-    yield name
-    yield str(len(runs))
-    yield f"{runs[0]['settings']['federation']['training']['lr']:g}" if trained else ""
-    yield scores(runs, "loss").written()
-    yield _percent(scores(runs, "rouge_l" if spoken else "accuracy"))
-    yield f"{spent(runs, 'forwards'):,.0f}"
-    yield amount(spent(runs, "bytes")) if trained else "0"
-    yield f"{spent(runs, 'seconds'):,.0f}"
-    yield f"{spent(runs, 'version'):.0f}"
+    return {
+        "": name,
+        "seeds": str(len(runs)),
+        "rate": f"{runs[0]['settings']['federation']['training']['lr']:g}" if trained else "",
+        "loss": scores(runs, "loss").written(),
+        "ROUGE-L" if spoken else "accuracy": _percent(scores(runs, "rouge_l" if spoken else "accuracy")),
+        "forwards": f"{spent(runs, 'forwards'):,.0f}",
+        "bytes": amount(spent(runs, "bytes")) if trained else "0",
+        "virtual s": f"{spent(runs, 'seconds'):,.0f}",
+        "versions": f"{spent(runs, 'version'):.0f}",
+        "real min": f"{statistics.fmean(told['wall_seconds'] for told in runs) / 60:.1f}",
+    }
 
 
 def _percent(value: Spread) -> str:

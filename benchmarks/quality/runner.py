@@ -97,11 +97,10 @@ def chosen(trials: Mapping[float, Run], found: Mapping[str, Record]) -> float | 
     return min(losses, key=lambda rate: float("inf") if math.isnan(losses[rate]) else losses[rate])
 
 
-def missing(entry: Entry, found: Mapping[str, Record]) -> Iterator[Run]:
-    """What an entry still needs to be run, trials before the run itself, whose rate they choose."""
-    yield from (trial for trial in entry.trials.values() if trial.digest not in found)
-    if entry.run.digest not in found:
-        yield entry.run
+def missing(entry: Entry, found: Mapping[str, Record]) -> tuple[Run, ...]:
+    """What an entry needs to be run next: its trials, and once they are known, the run whose rate they choose."""
+    trials = tuple(trial for trial in entry.trials.values() if trial.digest not in found)
+    return trials or (() if entry.run.digest in found else (entry.run,))
 
 
 def carry_out(run: Run, folder: Path) -> Record:
@@ -112,6 +111,8 @@ def carry_out(run: Run, folder: Path) -> Record:
     started = time.monotonic()
     result = METHODS[run.method](run)
     told = records.record(run, result, time.monotonic() - started)
+    if described.model.support:
+        told["choosing_seconds"] = prepare.choosing_seconds(described.model.support)
     records.write(folder, run.name, told)
     return told
 
@@ -123,22 +124,32 @@ def work(
     say: Callable[[str], None],
     carry: Callable[[Run, Path], Record] = carry_out,
 ) -> None:
-    """Carry out what is wanted and missing, until nothing is."""
-    while (step := _next(schedule, folder, wanted)) is not None:
-        entry, run = step
-        trial = f", trial of rate {run.federation.training.lr:g}" if run.seed == experiments.SEARCH_SEED else ""
-        say(f"{entry.label}{trial}")
-        told = carry(run, folder)
-        scores = ", ".join(f"{name} {value:.3f}" for name, value in told["curve"][-1]["metrics"].items())
-        say(f"  {told['wall_seconds']:.0f} s: {scores}")
+    """Carry out what is wanted and missing, until nothing is left that no other process has begun.
+
+    Where there is room for several at a time, as on a GPU, start several processes.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    while _one(schedule, folder, wanted, say, carry):
+        pass
 
 
-def _next(schedule: Schedule, folder: Path, wanted: Wanted) -> tuple[Entry, Run] | None:
+def _one(
+    schedule: Schedule, folder: Path, wanted: Wanted, say: Callable[[str], None], carry: Callable[[Run, Path], Record]
+) -> bool:
+    """Carry out one run; false where there is none."""
     found = records.read(folder)
     for entry in filter(wanted, schedule.entries(found)):
         for run in missing(entry, found):
-            return entry, run
-    return None
+            with records.claimed(folder, run.name) as ours:
+                if not ours:
+                    continue
+                trial = f", trial of rate {run.federation.training.lr:g}" if run.seed == experiments.SEARCH_SEED else ""
+                say(f"{entry.label}{trial}")
+                told = carry(run, folder)
+                scores = ", ".join(f"{name} {value:.3f}" for name, value in told["curve"][-1]["metrics"].items())
+                say(f"  {told['wall_seconds']:.0f} s: {scores}")
+                return True
+    return False
 
 
 def results(schedule: Schedule, found: Mapping[str, Record]) -> dict[str, list[Record]]:

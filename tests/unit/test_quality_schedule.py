@@ -156,6 +156,21 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(folder):
     assert len(asked) + len(asked_later) == 8
 
 
+def test_a_run_that_another_process_has_begun_is_left_to_it(folder):
+    schedule, where = Schedule((TOYS,), folder), folder / "records"
+    where.mkdir()
+    begun = next(iter(next(schedule.entries({})).trials.values()))
+    carry, asked = best_at(1e-3)
+    with records.claimed(where, begun.name) as ours:
+        assert ours
+        runner.work(schedule, where, lambda _: True, lambda _: None, carry)
+    assert begun.digest not in {run.digest for run in asked}
+    assert {run.seed for run in asked} == {experiments.SEARCH_SEED, 7}  # what waits for its rate is not run
+    runner.work(schedule, where, lambda _: True, lambda _: None, carry)
+    assert len(asked) == 8
+    assert not list(where.glob("*.lock"))
+
+
 def test_two_rows_with_the_same_settings_are_one_run(folder):
     twice = replace(TOYS, rows=(ROWS[2], replace(ROWS[2], name="the same")))
     carry, asked = best_at(0.0)
