@@ -30,6 +30,9 @@ def mistral(**options):
 
 ARCHITECTURES = {
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, hidden_size=64, intermediate_size=64)),
+    "attention in the open": lambda: LlamaForCausalLM(
+        LlamaConfig(**SIZES, hidden_size=64, intermediate_size=64, attn_implementation="eager")
+    ),
     "learnt positions": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=64, n_layer=2, n_head=4, n_embd=64)),
     "a window": lambda: mistral(sliding_window=16),
     "a window that is too small": lambda: mistral(sliding_window=4),
@@ -72,7 +75,9 @@ def test_an_example_is_read_alike_in_any_company(architecture, common):
     model, batch = ARCHITECTURES[architecture]().eval(), examples((5, 12, 7), common)
     together, shape = read(model, batch)
     alone = torch.cat([read(model, [example])[0] for example in batch])
-    fits = architecture in {"llama", "learnt positions"} or (architecture == "a window" and common >= 5)
+    fits = architecture in {"llama", "attention in the open", "learnt positions"} or (
+        architecture == "a window" and common >= 5
+    )
     assert shape == ((1, 24 - 2 * common) if fits else (3, 12))
     assert torch.allclose(together, alone, atol=1e-5)
 
