@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 RABBITMQ := /usr/lib/rabbitmq/bin/rabbitmq-server
 
-.PHONY: demo up test check audit fuzz fix bench servers clean
+.PHONY: demo up test check audit fuzz fix bench results servers clean
 .DELETE_ON_ERROR:
 
 demo: .venv/ready .cache/support.safetensors  ## the main job on a real model, in one process
@@ -42,6 +42,9 @@ fix: .venv/ready  ## what can be repaired automatically
 
 bench: .venv/ready .cache/sentiment .cache/support.safetensors servers  ## the claims about speed, bytes and memory: docs/performance.md
 	$(BIN)/python -m benchmarks
+
+results: .venv/ready  ## docs/results.md from the records of what was run; `python -m benchmarks.quality` runs what was not
+	$(BIN)/python -m benchmarks.quality.page
 
 servers:  ## RabbitMQ, Redis, Prometheus and what asks it from Debian's packages, where they are missing; tests start nodes of their own
 	@if ! [ -x $(RABBITMQ) ] || ! command -v redis-server >/dev/null || ! command -v promtool >/dev/null \

@@ -47,7 +47,7 @@ def drawn(found: Mapping[str, Record]) -> dict[str, str]:
 
 
 def _targets(found: Mapping[str, Record]) -> Iterator[str]:
-    yield from _table(("", "aim", "measured", ""), (_target(target, found) for target in TARGETS))
+    yield from table(("", "aim", "measured", ""), (_target(target, found) for target in TARGETS))
 
 
 def _target(target: Target, found: Mapping[str, Record]) -> tuple[str, ...]:
@@ -69,7 +69,7 @@ def _part(name: str, record: Record | None) -> Iterator[str]:
         f"{machine['processor']}, Python {machine['python']}, torch {machine['torch']}; load {load}."
     )
     rows = record["rows"]
-    yield "\n".join(_table(list(rows[0]), (map(_cell, row.values()) for row in rows)))
+    yield "\n".join(table(list(rows[0]), (map(_cell, row.values()) for row in rows)))
     if name in pictures.DRAWN:
         yield f"![{_question(name)}](pictures/{name}.svg)"
 
@@ -81,7 +81,8 @@ def _question(name: str) -> str:
     return said.splitlines()[0]
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    """The lines of a table in Markdown; numbers stand on the right."""
     columns = list(head)
     yield f"| {' | '.join(columns)} |"
     yield "|---" + "|---:" * (len(columns) - 1) + "|"

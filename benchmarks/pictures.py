@@ -37,7 +37,7 @@ def scale(record: Record) -> str:
         cost.set_ylim(0, 1.6)
         _growth(size, clients, [row["largest MiB"] for row in rows], "largest size of the process, MiB")
         size.set_ylim(0, 1.15 * max(row["largest MiB"] for row in rows))
-        return _svg(figure)
+        return svg(figure)
 
 
 def memory(record: Record) -> str:
@@ -58,7 +58,7 @@ def memory(record: Record) -> str:
         axes.set_xlabel("memory over plain inference; the marks are targets")
         axes.invert_yaxis()
         axes.tick_params(axis="y", labelcolor=INK)
-        return _svg(figure)
+        return svg(figure)
 
 
 DRAWN: Mapping[str, Callable[[Record], str]] = {"scale": scale, "memory": memory}  # by benchmark
@@ -74,7 +74,7 @@ def _growth(axes: Axes, clients: list[int], values: list[float], title: str) -> 
     axes.set_title(title, fontsize=9, color=FAINT, loc="left")
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
     """Write a figure as a file that stands alone: no date, colours by the reader's choice of light or dark."""
     file = io.StringIO()
     figure.savefig(file, format="svg", transparent=True, metadata={"Creator": None, "Date": None, "Format": None, "Type": None})

@@ -45,7 +45,7 @@ def measure(
     return train(
         weights,
         loss,
-        map(prepare, _batches(examples, round_.steps, round_.batch, generator)),
+        map(prepare, batches(examples, round_.steps, round_.batch, generator)),
         coefficients=assignment.coefficients,
         directions=generator.choice(size, round_.steps, p=odds),
         eps=round_.eps,
@@ -71,7 +71,7 @@ def generator(seed: int, client: str, base: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([seed, name, base]))
 
 
-def _batches(examples: Sequence[Encoded], steps: int, size: int, generator: np.random.Generator) -> Iterator[Sequence[Encoded]]:
+def batches(examples: Sequence[Encoded], steps: int, size: int, generator: np.random.Generator) -> Iterator[Sequence[Encoded]]:
     """Batches without replacement, epoch after epoch, each epoch in a new order."""
     order: list[int] = []
     for _ in range(steps):

@@ -13,6 +13,7 @@ from fedkseed.errors import GenesisMismatch, SettingError
 from fedkseed.federation import Federation, Incident
 from fedkseed.ledger.fold import found
 from fedkseed.ledger.memory import MemoryLedger
+from fedkseed.ledger.store import Change
 from fedkseed.transport.memory import MemoryBroker
 from fedkseed_simulator.circumstances import slowness
 from fedkseed_simulator.clock import VirtualClock
@@ -80,6 +81,10 @@ class Simulation:
         until = self._settings.until_seconds
         self._clock.run(until_seconds=float("inf") if until is None else until, while_=self._going)
         return self._outcome()
+
+    def operate(self, change: Change) -> None:
+        """Change the ledger as an operator might while training goes on, such as its policy; `observe` may call this."""
+        self._store.transact(change)
 
     def _happen(self, incident: Incident) -> None:
         """Let a participant join, leave or restart; what cannot be changes nothing."""

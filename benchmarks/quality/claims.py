@@ -1,0 +1,173 @@
+"""What the results must show: targets of the full runs, and directions in which their miniatures must agree.
+
+Both are read off records. A target that is missed is explained in `explanations.toml`, by its name.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.quality.records import Record, final
+from benchmarks.quality.statistics import reached_by_all, scores, spent
+
+Results = Mapping[str, Sequence[Record]]  # by experiment/row, those that have been run
+BASE, FEDAVG, PUBLISHED = "methods/zero-shot", "methods/FedAvg", "methods/FedKSeed as published, K = 4096"
+SPARSE, SYNCHRONOUS = "methods/ours: sparse", "stragglers/Pareto, synchronous"
+BOUNDED = "stragglers/Pareto, S = "
+OURS = "methods/ours: "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A figure that must not exceed a limit, or must not stay below it."""
+
+    name: str
+    what: str
+    limit: float
+    most: bool  # whether the limit is the most; the least otherwise
+    measured: Callable[[Results], float | None]  # none: not run, or never reached
+
+    def met(self, results: Results) -> bool:
+        """Whether it is met; what was not measured is not."""
+        value = self.measured(results)
+        return value is not None and (value <= self.limit if self.most else value >= self.limit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Direction:
+    """What a miniature says."""
+
+    what: str
+    figures: str
+    holds: bool
+
+
+def _worse(kind: str) -> Callable[[Results], float | None]:
+    """How many standard deviations the structured directions' loss is above that of Gaussian ones."""
+
+    def measured(results: Results) -> float | None:
+        pair = [results.get(f"directions/{kind}, {family}") for family in ("hadamard", "gaussian")]
+        if pair[0] is None or pair[1] is None:
+            return None
+        ours, theirs = (scores(told, "loss") for told in (pair[0], pair[1]))
+        return (ours.mean - theirs.mean) / theirs.deviation if theirs.deviation else None
+
+    return measured
+
+
+def best(results: Results) -> str | None:
+    """The row of ours with the highest accuracy."""
+    ours = [name for name in results if name.startswith(OURS)]
+    return max(ours, key=lambda name: scores(results[name], "accuracy").mean, default=None)
+
+
+def _share_of_gain(results: Results) -> float | None:
+    name = best(results)
+    if name is None or not {BASE, FEDAVG} <= results.keys():
+        return None
+    before, ours, theirs = (scores(results[row], "accuracy").mean for row in (BASE, name, FEDAVG))
+    return (ours - before) / (theirs - before)
+
+
+def _times_the_bytes(results: Results) -> float | None:
+    name = best(results)
+    return spent(results[FEDAVG], "bytes") / spent(results[name], "bytes") if name and FEDAVG in results else None
+
+
+def _share_of_time(results: Results) -> float | None:
+    """Virtual time in which bounded staleness reaches the synchronous runs' final loss, over theirs; of the best bound."""
+    if SYNCHRONOUS not in results:
+        return None
+    loss = scores(results[SYNCHRONOUS], "loss").mean
+    bounded = [told for name, told in results.items() if name.startswith(BOUNDED) and len(told) == len(results[SYNCHRONOUS])]
+    times = [time for told in bounded if (time := reached_by_all(told, loss, "seconds")) is not None]
+    return min(times) / spent(results[SYNCHRONOUS], "seconds") if times else None
+
+
+def _share_of_forwards(results: Results) -> float | None:
+    """Forwards until ours reaches the final loss of FedKSeed as published, over those that it took."""
+    if not {SPARSE, PUBLISHED} <= results.keys():
+        return None
+    ours = reached_by_all(results[SPARSE], scores(results[PUBLISHED], "loss").mean, "forwards")
+    return None if ours is None else ours / spent(results[PUBLISHED], "forwards")
+
+
+TARGETS = (
+    Target(
+        name="sparse-directions",
+        what="loss with hadamard above that with gaussian, sparse support, in standard deviations of the latter",
+        limit=1.0,
+        most=True,
+        measured=_worse("sparse"),
+    ),
+    Target(
+        name="full-directions",
+        what="the same, all parameters",
+        limit=1.0,
+        most=True,
+        measured=_worse("all parameters"),
+    ),
+    Target(
+        name="accuracy",
+        what="gain in accuracy of the best of ours, over FedAvg's",
+        limit=0.9,
+        most=False,
+        measured=_share_of_gain,
+    ),
+    Target(
+        name="bytes",
+        what="bytes of FedAvg, over those of the best of ours",
+        limit=5000.0,
+        most=False,
+        measured=_times_the_bytes,
+    ),
+    Target(
+        name="stragglers",
+        what="virtual time of bounded staleness to the synchronous runs' final loss, over theirs, Pareto speeds with drop-outs",
+        limit=1 / 3,
+        most=True,
+        measured=_share_of_time,
+    ),
+    Target(
+        name="forwards",
+        what="forwards of ours to the final loss of FedKSeed as published, over those that it took",
+        limit=0.25,
+        most=True,
+        measured=_share_of_forwards,
+    ),
+)
+
+
+def directions(results: Results) -> Iterator[Direction]:
+    """What the miniatures say of those rows that have been run."""
+    for name, told in results.items():
+        if name.startswith("methods/") and name != BASE and BASE in results:
+            yield _less(f"{name.partition('/')[2]} learns: its loss, and the base's", told, results[BASE], "loss")
+    for kind in ("sparse", "all parameters"):
+        pair = [results.get(f"directions/{kind}, {family}") for family in ("hadamard", "gaussian")]
+        if pair[0] and pair[1] and BASE in results:
+            yield _as_good(kind, pair[0], pair[1], results[BASE])
+    for what, one, other, cost in (
+        ("ours has a lower loss than FedKSeed as published", SPARSE, PUBLISHED, "loss"),
+        ("FedAvg has a lower loss than ours", FEDAVG, SPARSE, "loss"),
+        ("bounded staleness takes less virtual time than synchronous rounds", f"{BOUNDED}4", SYNCHRONOUS, "seconds"),
+        ("ours sends fewer bytes than FedAvg", SPARSE, FEDAVG, "bytes"),
+        ("ours sends fewer bytes than FedIT", SPARSE, "methods/FedIT", "bytes"),
+        ("a support chosen on text beats one by chance", "support/1/1000, Shakespeare", "support/1/1000, by chance", "loss"),
+    ):
+        if {one, other} <= results.keys():
+            yield _less(what, results[one], results[other], cost)
+
+
+def _less(what: str, one: Sequence[Record], other: Sequence[Record], cost: str) -> Direction:
+    measured = [scores(told, cost).mean if cost == "loss" else spent(told, cost) for told in (one, other)]
+    return Direction(what=what, figures=f"{measured[0]:,.4g} against {measured[1]:,.4g}", holds=measured[0] < measured[1])
+
+
+def _as_good(kind: str, ours: Sequence[Record], theirs: Sequence[Record], base: Sequence[Record]) -> Direction:
+    """Of one seed there is no deviation: at least half of what Gaussian directions gain."""
+    before, hadamard, gaussian = (final(told[0], "loss") for told in (base, ours, theirs))
+    return Direction(
+        what=f"{kind}: hadamard gains at least half of what gaussian does",
+        figures=f"{before - hadamard:.4f} and {before - gaussian:.4f}",
+        holds=before - hadamard >= (before - gaussian) / 2,
+    )

@@ -1,0 +1,54 @@
+"""How long a run takes on two quiet cores, and a miniature of it.
+
+The figures are those of SmolLM2-135M in bfloat16 on a processor with AMX; where a run has a record, what it took is known.
+"""
+
+from dataclasses import replace
+
+from benchmarks.quality.experiments import Run
+from fedkseed.federation import LabelWords
+
+FORWARD = 0.018  # seconds for an example of some twenty tokens
+PASS = {"sparse": 0.01, "hadamard": 0.15, "rademacher": 0.15, "gaussian": 0.26}  # over the weights, twice a step
+OPTIMISER = {"fedavg": 0.35, "fedit": 0.02}  # seconds of a step
+START = 5.0  # to open the base and read the examples
+CLIENTS = 20  # where it is not said how many there are
+HALF_PRECISION = 4.0  # for each step of a recorded update
+
+
+def seconds(run: Run) -> float:
+    """An estimate, in real seconds."""
+    described = run.federation
+    training, rounds, plan = described.training, described.rounds, described.evaluation
+    long = described.objective.max_tokens / (24 if isinstance(described.objective, LabelWords) else 16)
+    versions = 0 if run.method == "zero-shot" else rounds.total or 1
+    scored = 1 + -(-versions // plan.every)
+    scoring = scored * ((plan.examples or 400) * FORWARD / 2 * long + plan.rouge_examples * plan.rouge_tokens * 0.04)
+    if run.method == "half-precision":
+        return START + HALF_PRECISION * training.steps
+    members = min(rounds.cohort, rounds.participation * (getattr(described.data.partition, "clients", None) or CLIENTS))
+    return START + scoring + versions * members * training.steps * _step(run, training.batch * FORWARD * long)
+
+
+def _step(run: Run, forward: float) -> float:
+    if run.method in OPTIMISER:
+        return 3 * forward + OPTIMISER[run.method]
+    kind = "sparse" if run.federation.model.support else run.federation.pool.family
+    rebuilding = PASS["gaussian"] if kind == "gaussian" else 0.0  # what every step adds to the next version
+    return 2 * forward + 2 * PASS[kind] + rebuilding
+
+
+def miniature(run: Run) -> Run:
+    """A run small enough for its direction to be seen in seconds: shorter texts, fewer clients, steps, rounds and examples."""
+    described = run.federation
+    training, rounds, plan, objective = described.training, described.rounds, described.evaluation, described.objective
+    steps = training.steps // (40 if run.method == "half-precision" else 4)
+    versions = (rounds.total or 1) // 2 if described.model.support else 2  # without one, steps take several times as long
+    small = replace(
+        described,
+        objective=replace(objective, max_tokens=2 * objective.max_tokens // 3),
+        training=replace(training, steps=max(2, steps), batch=4),
+        rounds=replace(rounds, total=max(2, versions), participation=max(0.1, rounds.participation / 2)),
+        evaluation=replace(plan, every=1000, examples=64, rouge_examples=min(2, plan.rouge_examples), rouge_tokens=8),
+    )
+    return replace(run, federation=small)

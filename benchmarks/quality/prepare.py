@@ -1,0 +1,119 @@
+"""What experiments need beside the examples' own files (`examples/prepare.py`): splits, and supports of other sizes and texts.
+
+Everything lands in `.cache/quality` by a rename. Validation examples are taken from those for training; learning rates are
+chosen on them, and never on held-out ones.
+"""
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fedkseed import model
+from fedkseed.zo import support
+from fedkseed.zo.layout import Support
+
+CACHE = Path(".cache")
+CLIENTS_PER_DOMAIN = 5
+VALIDATION_PER_DOMAIN = 100
+VALIDATION_PAIRS = 200
+SAMPLES, LENGTH = 32, 64  # of the text that a support is chosen on
+TEXTS = ("shakespeare", "snippets", "conversations", "chance")
+
+Row = dict[str, Any]
+
+
+def sentiment(out: Path) -> None:
+    """Four domains, each dealt to five clients in the order of the file, which is one of chance."""
+    domains: dict[str, list[Row]] = {}
+    for row in _rows(CACHE / "sentiment" / "train.jsonl"):
+        domains.setdefault(row["domain"], []).append(row)
+    aside = [rows[:VALIDATION_PER_DOMAIN] for rows in domains.values()]
+    train = [row for rows in domains.values() for row in _dealt(rows[VALIDATION_PER_DOMAIN:])]
+    _write(out / "train.jsonl", train)
+    _write(out / "validation.jsonl", [row for turn in zip(*aside, strict=True) for row in turn])
+    _write(out / "held_out.jsonl", _rows(CACHE / "sentiment" / "held_out.jsonl"))
+
+
+def dialogue(out: Path) -> None:
+    """Conversations as the example has them; every so many pairs one is for validation."""
+    rows = _rows(CACHE / "dialogue" / "train.jsonl")
+    every = len(rows) // VALIDATION_PAIRS
+    _write(out / "train.jsonl", [row for i, row in enumerate(rows) if i % every])
+    _write(out / "validation.jsonl", rows[::every])
+    _write(out / "held_out.jsonl", _rows(CACHE / "dialogue" / "held_out.jsonl"))
+
+
+PREPARED = {"sentiment": sentiment, "dialogue": dialogue}
+
+
+def files(paths: Iterable[str], base: str) -> None:
+    """Make those of these files that can be made and are not there.
+
+    Args:
+        paths: splits `.cache/quality/NAME/SPLIT.jsonl` and supports `.cache/quality/supports/TEXT-FRACTION.safetensors`.
+        base: of the supports.
+    """
+    for path in map(Path, paths):
+        if path.exists():
+            continue
+        if path.suffix == ".jsonl":
+            _split(path.parent)
+        else:
+            _support(path, base)
+
+
+def _split(out: Path) -> None:
+    draft = out.with_name(f"{out.name}.partial")
+    draft.mkdir(parents=True, exist_ok=True)
+    PREPARED[out.name](draft)
+    draft.rename(out)
+
+
+def _support(path: Path, base: str) -> None:
+    """Choose a support; what that took is written beside it."""
+    text, fraction = path.stem.rsplit("-", 1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    if text == "chance":
+        chosen = by_chance(base, float(fraction))
+    else:
+        chosen = model.choose_support(base, _text(text), fraction=float(fraction), samples=SAMPLES, length=LENGTH, seed=0)
+    seconds = time.monotonic() - started
+    path.with_suffix(".json").write_text(json.dumps({"seconds": round(seconds, 1)}) + "\n", encoding="utf-8")
+    support.write(path, chosen)
+
+
+def by_chance(base: str, fraction: float) -> Support:
+    """As many positions as any other support has, drawn uniformly."""
+    dice = torch.Generator().manual_seed(0)
+    parameters = model.open_base(base).parameters
+    return support.largest({name: torch.rand(p.shape, generator=dice) for name, p in parameters.items()}, fraction)
+
+
+def _text(name: str) -> Path:
+    """The text of that name as a file."""
+    if name == "shakespeare":
+        return CACHE / "shakespeare.txt"
+    folder, field = {"snippets": ("sentiment", "text"), "conversations": ("dialogue", "response")}[name]
+    path = CACHE / "quality" / f"{name}.txt"
+    rows = _rows(CACHE / folder / "train.jsonl")
+    path.write_text("\n".join(rows[i][field] for i in np.random.default_rng(0).permutation(len(rows))), encoding="utf-8")
+    return path
+
+
+def _dealt(rows: Sequence[Row]) -> list[Row]:
+    count = len(rows)
+    return [{**row, "client": f"{row['domain']}-{i * CLIENTS_PER_DOMAIN // count + 1}"} for i, row in enumerate(rows)]
+
+
+def _rows(path: Path) -> list[Row]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _write(path: Path, rows: Iterable[Row]) -> None:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

@@ -1,0 +1,51 @@
+"""What all methods share: base model, examples of every client, objective, held-out examples and how they are scored."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from fedkseed import data, llm, model, objectives
+from fedkseed.federation import Federation
+from fedkseed.objectives import Encoded
+from fedkseed.reading import Reader
+from fedkseed_evaluator import scoring
+
+BYTES_OF_A_WEIGHT = 2  # as baselines are charged: averaged in float32 here, they could be sent in half of that
+
+
+class Stage:
+    """A federation's model and data, ready to be trained on.
+
+    Args:
+        federation: its settings.
+    """
+
+    def __init__(self, federation: Federation) -> None:
+        self.federation = federation
+        self.base = model.open_base(federation.model.base, federation.model.support)
+        self.dataset = data.load(federation)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.dtype = llm.compute_dtype(self.device)
+        self.task = objectives.bind(federation.objective, self.base.tokenizer)
+        self.reader = Reader(self.base.model, self.task)
+        self.clients: Mapping[str, Sequence[Encoded]] = {
+            name: [self.task.encode(example) for example in examples] for name, examples in self.dataset.clients.items()
+        }
+
+    @property
+    def dtype_name(self) -> str:
+        """The dtype that forward passes are computed in."""
+        return str(self.dtype).removeprefix("torch.")
+
+    def shown(self) -> torch.nn.Module:
+        """The model, where it is computed on."""
+        model: Any = self.base.model
+        moved: torch.nn.Module = model.to(self.device)
+        return moved
+
+    def score(self) -> Mapping[str, float]:
+        """Scores of the model as it is now, on held-out examples."""
+        scored: Any = self.base.model
+        plan = self.federation.evaluation
+        return dict(scoring.score(scored, self.task, self.base.tokenizer, self.dataset.held_out, plan))
