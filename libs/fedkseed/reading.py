@@ -44,19 +44,19 @@ class Reader:
 
     def prepare(self, batch: Sequence[Encoded]) -> Prepared:
         """Arrange a batch for any number of forward passes."""
-        arranged, end = self._arrange(batch), self._model.get_output_embeddings().weight.device
+        arranged, begin = self._arrange(batch), entrance(self._model)
         return Prepared(
             inputs=self._inputs(arranged),
-            rows=_to(end, arranged.rows),
-            columns=_to(end, arranged.columns),
-            targets=_to(end, torch.tensor([target for encoded in batch for target in encoded.targets])),
+            rows=_to(begin, arranged.rows),
+            columns=_to(begin, arranged.columns),
+            targets=_to(begin, torch.tensor([target for encoded in batch for target in encoded.targets])),
         )
 
     def losses(self, batch: Prepared) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss and hit (1 where the best answer was the target) of every target, in one forward pass, shapes (targets,)."""
         with _gathering(self._model, batch.rows, batch.columns):
             logits = self._run(batch.inputs)
-        return self._task.losses(logits[:, 0].float(), batch.targets)
+        return self._task.losses(logits[:, 0].float(), _to(logits.device, batch.targets))
 
     @torch.inference_mode()
     def mean_loss(self, batch: Prepared) -> torch.Tensor:
@@ -136,7 +136,12 @@ def _to(device: torch.device, line: torch.Tensor) -> torch.Tensor:
 @contextmanager
 def _gathering(model: Any, rows: torch.Tensor, columns: torch.Tensor) -> Iterator[None]:
     """Let the output embedding see only hidden[rows, columns]: whatever a model does to its logits still happens."""
-    hook = model.get_output_embeddings().register_forward_pre_hook(lambda _, args: (args[0][rows, columns][:, None],))
+
+    def gather(_head: torch.nn.Module, args: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        (hidden,) = args
+        return (hidden[_to(hidden.device, rows), _to(hidden.device, columns)][:, None],)
+
+    hook = model.get_output_embeddings().register_forward_pre_hook(gather)
     try:
         yield
     finally:

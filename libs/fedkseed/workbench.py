@@ -3,7 +3,6 @@
 What the machine gives decides where the working weights are and how they are kept; what they are, it never does.
 """
 
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -84,14 +83,30 @@ def set_up(
     """
     task = objectives.bind(genesis.objective, base.tokenizer)
     where = passes.find(device)
+    dtype = dtype or llm.compute_dtype(where)
     if where.type != "cpu":
-        base.model.to(where)  # type: ignore[arg-type] # what it takes is hidden by a decorator
+        _place_(base, where, dtype, alone=device is not None)
     return Workbench(
         base=base,
         task=task,
         reader=Reader(base.model, task),
-        weights=_weights(genesis, base, dtype or llm.compute_dtype(where), threads, _kept(memory, where)),
+        weights=_weights(genesis, base, dtype, threads, _kept(memory, where)),
     )
+
+
+def _place_(base: Base, where: torch.device, dtype: torch.dtype, *, alone: bool) -> None:
+    """Move a base to a GPU, or to all of them where it needs them and nobody named one."""
+    from fedkseed import placement  # noqa: PLC0415 - accelerate is optional
+
+    needed = _needed_bytes(base, dtype)
+    placement.place_(base.model, where, needed_bytes=needed, others={} if alone else placement.gpus())
+
+
+def _needed_bytes(base: Base, dtype: torch.dtype) -> int:
+    """What resident weights take: those of the model, and the values of the base beside those that are trained."""
+    working = sum(p.numel() * llm.computed_in(p, dtype).itemsize for p in base.parameters.values())
+    kept = sum(p.nbytes for p in base.parameters.values()) if base.support is None else 0
+    return working + kept
 
 
 def _kept(memory: Memory, where: torch.device) -> Memory:
@@ -113,7 +128,7 @@ def _weights(genesis: Genesis, base: Base, dtype: torch.dtype, threads: int | No
         return Weights(working=base.parameters, **common)
     llm.compute_in_(base.model, dtype, elsewhere=set(base.parameters.values()))
     dtypes = {name: llm.computed_in(p, dtype) for name, p in kept.items()}
-    if _streams(memory, genesis, kept, dtypes):
+    if _streams(memory, genesis, _needed_bytes(base, dtype)):
         embedding, layers, head = llm.parts(base.model)
         anatomy = Anatomy(embedding=embedding, layers=layers, head=head)
         return Streamed(model=base.model, anatomy=anatomy, dtypes=dtypes, **common)
@@ -122,9 +137,8 @@ def _weights(genesis: Genesis, base: Base, dtype: torch.dtype, threads: int | No
     return Weights(working=base.parameters, **common)
 
 
-def _streams(memory: Memory, genesis: Genesis, kept: Mapping[str, torch.Tensor], dtypes: Mapping[str, torch.dtype]) -> bool:
+def _streams(memory: Memory, genesis: Genesis, needed_bytes: int) -> bool:
     """Whether to stream; where nobody asks for it, from what there is room for."""
     if memory == "auto" and genesis.pool.family != "hadamard":
         return False
-    needed = sum(tensor.nbytes + tensor.numel() * dtypes[name].itemsize for name, tensor in kept.items())
-    return ram.streams(memory, needed_bytes=needed, available_bytes=ram.available_bytes())
+    return ram.streams(memory, needed_bytes=needed_bytes, available_bytes=ram.available_bytes())
