@@ -11,16 +11,14 @@ Run from the repository's root; `python examples/prepare.py sentiment` and `dial
 """
 
 import argparse
-import datetime as dt
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections import Counter
 from pathlib import Path
 
 import transformers
 
 from benchmarks.quality import claims, estimate, experiments, records, runner
-from benchmarks.quality.records import Record
 from benchmarks.quality.runner import Entry, Schedule
 
 
@@ -54,36 +52,35 @@ def main() -> int:
 
 
 def _listed(schedule: Schedule, folder: Path, wanted: runner.Wanted) -> int:
-    """Print every run once, in order."""
+    """Print every run once, in order, and how long each experiment takes."""
     found, seen = records.read(folder), set[str]()
-    left = 0.0
+    left: Counter[str] = Counter()
     for entry in filter(wanted, schedule.entries(found)):
         for run in (*entry.trials.values(), entry.run):
             if run.digest in seen:
                 continue
             seen.add(run.digest)
-            told: Record | None = found.get(run.digest)
-            left += 0.0 if told else estimate.seconds(run)
-            time = f"ran  {_minutes(told['wall_seconds'])}" if told else f"about{_minutes(estimate.seconds(run))}"
-            trial = f", trial of rate {run.federation.training.lr:g}" if run.seed == experiments.SEARCH_SEED else ""
-            print(f"{time}  {entry.label}{trial}")
-    print(f"{len(seen)} runs, left: about {dt.timedelta(seconds=round(left))}")
+            told = found.get(run.digest)
+            seconds = told["wall_seconds"] if told else estimate.seconds(run)
+            left[entry.experiment.name] += 0 if told else round(seconds)
+            print(f"{'took ' if told else 'about'} {seconds / 60:5.1f} min  {runner.label(entry, run)}")
+    print(f"{len(seen)} runs. Left: about {_hours(left.total())}, of which", end=" ")
+    print(", ".join(f"{name} {_hours(seconds)}" for name, seconds in left.items() if seconds))
     return 0
 
 
 def _quick(schedule: Schedule, folder: Path, wanted: runner.Wanted) -> int:
     """Carry out miniatures, and say which directions they confirm; 1 where one does not."""
     runner.work(schedule, folder, wanted, say)
-    found: Mapping[str, Record] = records.read(folder)
     wrong = 0
-    for direction in claims.directions(runner.results(schedule, found)):
+    for direction in claims.directions(runner.results(schedule, records.read(folder))):
         print(f"{'yes' if direction.holds else 'no '}  {direction.what}: {direction.figures}")
         wrong += not direction.holds
     return 1 if wrong else 0
 
 
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:7.1f} min"
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h"
 
 
 def say(line: str) -> None:

@@ -5,8 +5,10 @@ The same records give the same page and pictures. What was not run is said to be
 
 import statistics
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.page import table
 from benchmarks.quality import experiments, pictures, records, runner
@@ -30,7 +32,7 @@ held out."""
 def page(schedule: Schedule, described: Sequence[Experiment], found: Mapping[str, Record]) -> str:
     """The page, as Markdown."""
     results = runner.results(schedule, found)
-    parts = ["# Results", missed(results, _explanations()), "\n".join(_targets(results)), HOW]
+    parts = ["# Results", missed(results, _explanations()), "\n".join(_targets(results)), HOW, *_machines(found)]
     for experiment in described:
         parts += _experiment(experiment, results)
     parts += ["## Learning rates that were tried", *_trials(schedule, found)]
@@ -63,6 +65,20 @@ def _targets(results: Results) -> Iterator[str]:
         verdict = "met" if target.met(results) else "not shown" if value is None else "**missed**"
         lines.append((target.what, _aim(target), "" if value is None else _cell(value), verdict))
     yield from table(("", "aim", "measured", ""), lines)
+
+
+def _machines(found: Mapping[str, Record]) -> Iterator[str]:
+    """Where records were made: real times are those of these machines, which may have had other work."""
+    counts = Counter((_machine(told["machine"]), told["dtype"]) for told in found.values())
+    if counts:
+        yield (
+            "Runs: " + "; ".join(f"{count} on {machine} in {dtype}" for (machine, dtype), count in sorted(counts.items())) + "."
+        )
+
+
+def _machine(machine: Mapping[str, Any]) -> str:
+    processor = f"{machine['cores']} cores of {machine['processor']}"
+    return f"{machine['gpu']} with {processor}" if machine["gpu"] else processor
 
 
 def _aim(target: Target) -> str:

@@ -34,11 +34,6 @@ class Entry:
     run: Run  # at the rate of its files as long as trials are missing
     trials: Mapping[float, Run]
 
-    @property
-    def label(self) -> str:
-        """As people name it."""
-        return f"{self.experiment.name}/{self.row.name} seed {self.run.seed}"
-
     def settled(self, found: Mapping[str, Record]) -> bool:
         """Whether its learning rate is known."""
         return all(trial.digest in found for trial in self.trials.values())
@@ -97,6 +92,12 @@ def chosen(trials: Mapping[float, Run], found: Mapping[str, Record]) -> float | 
     return min(losses, key=lambda rate: float("inf") if math.isnan(losses[rate]) else losses[rate])
 
 
+def label(entry: Entry, run: Run) -> str:
+    """A run of an entry as people name it."""
+    trial = f"trial of rate {run.federation.training.lr:g}" if run.seed == experiments.SEARCH_SEED else f"seed {run.seed}"
+    return f"{entry.experiment.name}/{entry.row.name}, {trial}"
+
+
 def missing(entry: Entry, found: Mapping[str, Record]) -> tuple[Run, ...]:
     """What an entry needs to be run next: its trials, and once they are known, the run whose rate they choose."""
     trials = tuple(trial for trial in entry.trials.values() if trial.digest not in found)
@@ -143,8 +144,7 @@ def _one(
             with records.claimed(folder, run.name) as ours:
                 if not ours:
                     continue
-                trial = f", trial of rate {run.federation.training.lr:g}" if run.seed == experiments.SEARCH_SEED else ""
-                say(f"{entry.label}{trial}")
+                say(label(entry, run))
                 told = carry(run, folder)
                 scores = ", ".join(f"{name} {value:.3f}" for name, value in told["curve"][-1]["metrics"].items())
                 say(f"  {told['wall_seconds']:.0f} s: {scores}")
