@@ -18,7 +18,7 @@ from fedkseed.pool import sweep
 from fedkseed.ram import Memory
 from fedkseed.reading import Reader
 from fedkseed.settings import Equipment
-from fedkseed.zo import layout, passes
+from fedkseed.zo import layout, pages, passes
 from fedkseed.zo.materialise import Weights, Working
 from fedkseed.zo.streaming import Anatomy, Streamed
 
@@ -132,8 +132,8 @@ def _weights(genesis: Genesis, base: Base, dtype: torch.dtype, threads: int | No
         embedding, layers, head = llm.parts(base.model)
         anatomy = Anatomy(embedding=embedding, layers=layers, head=head)
         return Streamed(model=base.model, anatomy=anatomy, dtypes=dtypes, **common)
-    for name, parameter in base.parameters.items():
-        parameter.data = kept[name].to(dtypes[name], copy=True)
+    for name, values in pages.copies(kept, dtypes).items():
+        base.parameters[name].data = values
     return Weights(working=base.parameters, **common)
 
 

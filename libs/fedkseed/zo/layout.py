@@ -21,6 +21,7 @@ from fedkseed.pool.seed_pool import TILE, alignment
 
 Support = Mapping[str, NDArray[np.int64]]  # tensor name -> sorted flat positions
 TORCH_DTYPES: dict[Dtype, torch.dtype] = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+LINE = 64  # bytes: tensors begin at multiples, as torch has them, because that may decide how a product is summed
 _NAMES = {dtype: name for name, dtype in TORCH_DTYPES.items()}
 
 

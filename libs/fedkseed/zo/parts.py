@@ -17,9 +17,8 @@ from torch.nn import Embedding, Linear, Module, Parameter
 
 from fedkseed.pool.seed_pool import TILE
 from fedkseed.pool.sweep import Flat, Span
-from fedkseed.zo.layout import flat
+from fedkseed.zo.layout import LINE, flat
 
-LINE = 64  # bytes: tensors begin at multiples, as torch has them, because that may decide how a product is summed
 Write = Callable[[Sequence[Span]], None]
 
 
