@@ -230,3 +230,15 @@ def test_a_closed_connection_leaves_no_thread_behind(place):
     owner.broker.close()  # once more does nothing, and so does all the rest
     owner.send(UPDATES, b"two")
     owner.broker.acknowledge([1])
+
+
+def test_what_is_asked_for_while_a_connection_closes_is_not_done(place):
+    owner = place.aggregator(updates_queue(F))
+    owner.send(UPDATES, b"one")
+    place.until(lambda: owner.bodies == [b"one"])
+    line = owner.broker._consumer.line  # noqa: SLF001 - nobody can time two calls so closely
+    line.call(line._end)  # noqa: SLF001
+    owner.broker.acknowledge([owner.deliveries[0].tag])
+    owner.broker.close()
+    another = place.aggregator(updates_queue(F))
+    place.until(lambda: another.bodies == [b"one"])

@@ -370,6 +370,7 @@ class Line:
         self._ending = True
         if not self._up.done():
             self._up.set_result(None)
+        self._gone()
         if self._connection is None:
             self._loop.stop()
         else:
