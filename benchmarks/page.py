@@ -8,10 +8,11 @@ never measured is said to be so. The same records give the same page and picture
 
 import ast
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from benchmarks import pictures
+from benchmarks.tables import cell, table
 from benchmarks.targets import TARGETS, Record, Target
 
 HERE = Path(__file__).parent
@@ -54,7 +55,7 @@ def _target(target: Target, found: Mapping[str, Record]) -> tuple[str, ...]:
     value = target.measured(found)
     if value is None:
         return (target.what, target.aim, "not measured", "")
-    return (target.what, target.aim, f"{_cell(value)} {target.unit}".rstrip(), "met" if target.met(value) else "**missed**")
+    return (target.what, target.aim, f"{cell(value)} {target.unit}".rstrip(), "met" if target.met(value) else "**missed**")
 
 
 def _part(name: str, record: Record | None) -> Iterator[str]:
@@ -69,7 +70,7 @@ def _part(name: str, record: Record | None) -> Iterator[str]:
         f"{machine['processor']}, Python {machine['python']}, torch {machine['torch']}; load {load}."
     )
     rows = record["rows"]
-    yield "\n".join(table(list(rows[0]), (map(_cell, row.values()) for row in rows)))
+    yield "\n".join(table(list(rows[0]), (map(cell, row.values()) for row in rows)))
     if name in pictures.DRAWN:
         yield f"![{_question(name)}](pictures/{name}.svg)"
 
@@ -79,27 +80,6 @@ def _question(name: str) -> str:
     said = ast.get_docstring(ast.parse((HERE / f"{name}.py").read_text(encoding="utf-8")))
     assert said, name
     return said.splitlines()[0]
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
-    """The lines of a table in Markdown; numbers stand on the right."""
-    columns = list(head)
-    yield f"| {' | '.join(columns)} |"
-    yield "|---" + "|---:" * (len(columns) - 1) + "|"
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
-
-
-def _cell(value: object) -> str:
-    """Three digits that mean something."""
-    match value:
-        case bool() | str():
-            return str(value)
-        case float() if abs(value) < 1000:
-            return f"{value:.3g}"
-        case int() | float():
-            return f"{value:,.0f}"
-    raise TypeError(value)
 
 
 def main() -> None:

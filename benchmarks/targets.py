@@ -2,33 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import inf, isfinite
+from math import isfinite
 from typing import Any
+
+from benchmarks.bound import Bound
 
 Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """A value that should not be larger, or not smaller."""
+class Target(Bound):
+    """A figure of a record."""
 
-    what: str
     benchmark: str  # whose record
     column: str
     row: Mapping[str, object] = field(default_factory=dict)  # what the row has in other columns; any without
-    most: float = inf
-    least: float = -inf
-    unit: str = ""
-
-    @property
-    def aim(self) -> str:
-        """The bound, in words."""
-        said = f"at most {self.most:g}" if isfinite(self.most) else f"at least {self.least:g}"
-        return f"{said} {self.unit}".rstrip()
-
-    def met(self, value: float) -> bool:
-        """Whether a value is within it."""
-        return self.least <= value <= self.most
 
     def measured(self, records: Mapping[str, Record]) -> float | None:
         """What was measured last, the worst of all rows that it is about; None where nobody did."""

@@ -6,6 +6,7 @@ Both are read off records. A target that is missed is explained in `explanations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from benchmarks.bound import Bound
 from benchmarks.quality.records import Record, final
 from benchmarks.quality.statistics import reached_by_all, scores, spent
 
@@ -17,19 +18,11 @@ OURS = "methods/ours: "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """A figure that must not exceed a limit, or must not stay below it."""
+class Target(Bound):
+    """A figure of the results."""
 
     name: str
-    what: str
-    limit: float
-    most: bool  # whether the limit is the most; the least otherwise
     measured: Callable[[Results], float | None]  # none: not run, or never reached
-
-    def met(self, results: Results) -> bool:
-        """Whether it is met; what was not measured is not."""
-        value = self.measured(results)
-        return value is not None and (value <= self.limit if self.most else value >= self.limit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,43 +88,37 @@ TARGETS = (
     Target(
         name="sparse-directions",
         what="loss with hadamard above that with gaussian, sparse support, in standard deviations of the latter",
-        limit=1.0,
-        most=True,
+        most=1.0,
         measured=_worse("sparse"),
     ),
     Target(
         name="full-directions",
         what="the same, all parameters",
-        limit=1.0,
-        most=True,
+        most=1.0,
         measured=_worse("all parameters"),
     ),
     Target(
         name="accuracy",
         what="gain in accuracy of the best of ours, over FedAvg's",
-        limit=0.9,
-        most=False,
+        least=0.9,
         measured=_share_of_gain,
     ),
     Target(
         name="bytes",
         what="bytes of FedAvg, over those of the best of ours",
-        limit=5000.0,
-        most=False,
+        least=5000.0,
         measured=_times_the_bytes,
     ),
     Target(
         name="stragglers",
         what="virtual time of bounded staleness to the synchronous runs' final loss, over theirs, Pareto speeds with drop-outs",
-        limit=1 / 3,
-        most=True,
+        most=1 / 3,
         measured=_share_of_time,
     ),
     Target(
         name="forwards",
         what="forwards of ours to the final loss of FedKSeed as published, over those that it took",
-        limit=0.25,
-        most=True,
+        most=0.25,
         measured=_share_of_forwards,
     ),
 )

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.page import table
 from benchmarks.quality import experiments, pictures, records, runner
 from benchmarks.quality.claims import TARGETS, Results, Target
 from benchmarks.quality.experiments import Experiment, Row
 from benchmarks.quality.records import Record
 from benchmarks.quality.runner import Schedule
 from benchmarks.quality.statistics import Spread, scores, spent
+from benchmarks.tables import cell, table
 from fedkseed_simulator.plots import amount
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -47,23 +47,24 @@ def drawn(described: Sequence[Experiment], results: Results) -> dict[str, str]:
 
 def missed(results: Results, explanations: Mapping[str, str]) -> str:
     """The first paragraph: every target that was missed, and why."""
-    said = [_missed(target, results, explanations) for target in TARGETS if not target.met(results)]
+    figures = [(target, target.measured(results)) for target in TARGETS]
+    said = [_missed(target, value, explanations) for target, value in figures if value is None or not target.met(value)]
     return " ".join(said) if said else "Every target was met."
 
 
-def _missed(target: Target, results: Results, explanations: Mapping[str, str]) -> str:
-    value, why = target.measured(results), explanations.get(target.name)
+def _missed(target: Target, value: float | None, explanations: Mapping[str, str]) -> str:
+    why = explanations.get(target.name)
     if value is None:
         return f"**Not shown: {target.what}.** {why or 'It was not run.'}"
-    return f"**Missed: {target.what}, is {_cell(value)}, should be {_aim(target)}.** {why or 'Why is not known.'}"
+    return f"**Missed: {target.what}, is {cell(value)}, should be {target.aim}.** {why or 'Why is not known.'}"
 
 
 def _targets(results: Results) -> Iterator[str]:
     lines = []
     for target in TARGETS:
         value = target.measured(results)
-        verdict = "met" if target.met(results) else "not shown" if value is None else "**missed**"
-        lines.append((target.what, _aim(target), "" if value is None else _cell(value), verdict))
+        verdict = "not shown" if value is None else "met" if target.met(value) else "**missed**"
+        lines.append((target.what, target.aim, "" if value is None else cell(value), verdict))
     yield from table(("", "aim", "measured", ""), lines)
 
 
@@ -79,14 +80,6 @@ def _machines(found: Mapping[str, Record]) -> Iterator[str]:
 def _machine(machine: Mapping[str, Any]) -> str:
     processor = f"{machine['cores']} cores of {machine['processor']}"
     return f"{machine['gpu']} with {processor}" if machine["gpu"] else processor
-
-
-def _aim(target: Target) -> str:
-    return f"{'at most' if target.most else 'at least'} {_cell(target.limit)}"
-
-
-def _cell(value: float) -> str:
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def _experiment(experiment: Experiment, results: Results) -> Iterator[str]:
