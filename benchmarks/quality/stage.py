@@ -46,6 +46,5 @@ class Stage:
 
     def score(self) -> Mapping[str, float]:
         """Scores of the model as it is now, on held-out examples."""
-        scored: Any = self.base.model
         plan = self.federation.evaluation
-        return dict(scoring.score(scored, self.task, self.base.tokenizer, self.dataset.held_out, plan))
+        return dict(scoring.score(self.reader, self.base.tokenizer, self.dataset.held_out, plan))

@@ -40,11 +40,11 @@ class Reader:
     """
 
     def __init__(self, model: Any, task: Task) -> None:
-        self._model, self._task = model, task
+        self.model, self.task = model, task
 
     def prepare(self, batch: Sequence[Encoded]) -> Prepared:
         """Arrange a batch for any number of forward passes."""
-        arranged, begin = self._arrange(batch), entrance(self._model)
+        arranged, begin = self._arrange(batch), entrance(self.model)
         return Prepared(
             inputs=self._inputs(arranged),
             rows=_to(begin, arranged.rows),
@@ -54,9 +54,9 @@ class Reader:
 
     def losses(self, batch: Prepared) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss and hit (1 where the best answer was the target) of every target, in one forward pass, shapes (targets,)."""
-        with _gathering(self._model, batch.rows, batch.columns):
+        with _gathering(self.model, batch.rows, batch.columns):
             logits = self._run(batch.inputs)
-        return self._task.losses(logits[:, 0].float(), _to(logits.device, batch.targets))
+        return self.task.losses(logits[:, 0].float(), _to(logits.device, batch.targets))
 
     @torch.inference_mode()
     def mean_loss(self, batch: Prepared) -> torch.Tensor:
@@ -108,19 +108,19 @@ class Reader:
 
     @property
     def _config(self) -> Any:
-        return self._model.config.get_text_config()
+        return self.model.config.get_text_config()
 
     def _inputs(self, arranged: Arrangement) -> dict[str, torch.Tensor]:
         """What the model takes."""
-        begin = entrance(self._model)
+        begin = entrance(self.model)
         inputs = {"input_ids": _to(begin, arranged.tokens)}
         if isinstance(arranged, OneRow):
-            scores = arranged.scores(begin, self._model.get_input_embeddings().weight.dtype)
+            scores = arranged.scores(begin, self.model.get_input_embeddings().weight.dtype)
             inputs |= {"position_ids": _to(begin, arranged.positions), "attention_mask": scores}
         return inputs
 
     def _run(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        logits: torch.Tensor = self._model(**inputs, use_cache=False).logits
+        logits: torch.Tensor = self.model(**inputs, use_cache=False).logits
         return logits
 
 

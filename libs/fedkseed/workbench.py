@@ -83,14 +83,14 @@ def set_up(
     """
     task = objectives.bind(genesis.objective, base.tokenizer)
     where = passes.find(device)
-    dtype = dtype or llm.compute_dtype(where)
+    dtype, memory = dtype or llm.compute_dtype(where), _kept(memory, where)
     if where.type != "cpu":
         _place_(base, where, dtype, alone=device is not None)
     return Workbench(
         base=base,
         task=task,
         reader=Reader(base.model, task),
-        weights=_weights(genesis, base, dtype, threads, _kept(memory, where)),
+        weights=_weights(genesis, base, dtype, threads, memory),
     )
 
 

@@ -9,7 +9,7 @@ from fedkseed import data, llm, workbench
 from fedkseed.data import Example
 from fedkseed.federation import EvaluationPlan
 from fedkseed.genesis import Genesis
-from fedkseed.objectives import ResponseTask, Task
+from fedkseed.objectives import ResponseTask
 from fedkseed.reading import Reader
 from fedkseed.rouge import rouge_l
 from fedkseed.settings import Equipment
@@ -22,13 +22,14 @@ def held_out(examples: Sequence[Example], plan: EvaluationPlan) -> Sequence[Exam
     return examples[: plan.examples]
 
 
-def score(scored: Any, task: Task, tokenizer: Any, examples: Sequence[Example], plan: EvaluationPlan) -> Mapping[str, float]:
+def score(reader: Reader, tokenizer: Any, examples: Sequence[Example], plan: EvaluationPlan) -> Mapping[str, float]:
     """Mean loss and accuracy over the targets of the plan's examples, in their given weights."""
     chosen = held_out(examples, plan)
-    metrics = Reader(scored, task).score([task.encode(example) for example in chosen], plan.batch)
+    task = reader.task
+    metrics = reader.score([task.encode(example) for example in chosen], plan.batch)
     if plan.rouge_examples and isinstance(task, ResponseTask):
         generated = chosen[: plan.rouge_examples]
-        responses = llm.respond(scored, tokenizer, [task.prompt(example) for example in generated], plan.rouge_tokens)
+        responses = llm.respond(reader.model, tokenizer, [task.prompt(example) for example in generated], plan.rouge_tokens)
         metrics["rouge_l"] = rouge_l(responses, [example["response"] for example in generated])
     return metrics
 
@@ -65,7 +66,7 @@ class Scorer:
         started = time.monotonic()
         bench = self._ready or self._open(Genesis.decode(genesis_bytes))
         bench.weights.materialise_(effect.coefficients)
-        metrics = score(bench.base.model, bench.task, bench.base.tokenizer, self._examples, self._plan)
+        metrics = score(bench.reader, bench.base.tokenizer, self._examples, self._plan)
         examples = len(held_out(self._examples, self._plan))
         return Evaluated(version=effect.version, metrics=dict(metrics), examples=examples, seconds=time.monotonic() - started)
 

@@ -12,14 +12,14 @@ from pathlib import Path
 import torch
 
 from fedkseed import data, model, objectives, workbench
-from fedkseed.data import Dataset, Example
+from fedkseed.data import Dataset
 from fedkseed.errors import FileError, SettingError
 from fedkseed.federation import Federation, Response
 from fedkseed.genesis import Genesis
 from fedkseed.ledger import artifact
 from fedkseed.ledger.artifact import Artifact
-from fedkseed.objectives import Task
 from fedkseed.ram import Memory
+from fedkseed.reading import Reader
 from fedkseed_client import training
 from fedkseed_client.events import Trained
 from fedkseed_client.machine import Assignment
@@ -143,25 +143,19 @@ class Embedded:
 
     def score(self, evaluate: Evaluate) -> Evaluated:
         """Score one version."""
-        base, task = self._bench.base, self._bench.task
-        self._bench.weights.materialise_(evaluate.coefficients)
-        metrics = _score(self._federation, base.model, task, base.tokenizer, self._held_out)
-        examples = len(scoring.held_out(self._held_out, self._federation.evaluation))
+        bench, plan = self._bench, self._federation.evaluation
+        bench.weights.materialise_(evaluate.coefficients)
+        metrics = scoring.score(bench.reader, bench.base.tokenizer, self._held_out, plan)
+        examples = len(scoring.held_out(self._held_out, plan))
         return Evaluated(version=evaluate.version, metrics=dict(metrics), examples=examples, seconds=0.0)
-
-
-def _score(
-    federation: Federation, tuned: torch.nn.Module, task: Task, tokenizer: object, held_out: tuple[Example, ...]
-) -> Mapping[str, float]:
-    return scoring.score(tuned, task, tokenizer, held_out, federation.evaluation)
 
 
 def _score_artifact(federation: Federation, dataset: Dataset, ledger: Path) -> tuple[str, Mapping[str, float]]:
     """What a stranger with the base and the artifact gets: weights digest, and scores computed in float32."""
     tuned = model.open_tuned(federation.model.base, artifact.read(ledger), federation.model.support)
     wide: torch.nn.Module = tuned.model
-    task = objectives.bind(federation.objective, tuned.tokenizer)
-    return tuned.weights_digest, _score(federation, wide.float(), task, tuned.tokenizer, dataset.held_out)
+    reader = Reader(wide.float(), objectives.bind(federation.objective, tuned.tokenizer))
+    return tuned.weights_digest, scoring.score(reader, tuned.tokenizer, dataset.held_out, federation.evaluation)
 
 
 def _make(out: Path) -> None:
