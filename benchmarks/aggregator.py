@@ -98,19 +98,23 @@ class Clients:
 
     def round(self) -> list[Sent]:
         """An update of each client on the newest version, encoded, the last client's last; they bring the next one about."""
-        order = (*self._rng.permutation(self._count - 1), self._count - 1)
-        updates = [self._update(client_name(i)) for i in order]
+        updates = self.updates(self._head)
         self._head, folded = fold(self._head, updates, time.time())
         assert len(folded.commits) == 1
         self.receipts = folded.receipts
         return [(update.client, encode(update)) for update in updates]
 
-    def _update(self, client: str) -> Update:
+    def updates(self, head: Head) -> list[Update]:
+        """An update of each client on a version, the last client's last."""
+        order = (*self._rng.permutation(self._count - 1), self._count - 1)
+        return [self._update(head, client_name(i)) for i in order]
+
+    def _update(self, head: Head, client: str) -> Update:
         return Update(
             federation=NAME,
             client=client,
-            base=self._head.version,
-            state=self._head.digest[:STATE_BYTES],
+            base=head.version,
+            state=head.digest[:STATE_BYTES],
             n=int(self._rng.integers(50, 500)),
             k=self._rng.integers(0, SIZE, STEPS).astype("<u2").tobytes(),
             g=self._rng.normal(0.0, 5.0, STEPS).astype("<f2").tobytes(),
@@ -228,10 +232,10 @@ def policy(clients: int) -> Policy:
     return Policy(training=Training(steps=STEPS, lr=LR), rounds=Rounds(cohort=clients, deadline_seconds=3600.0))
 
 
-def ours(folder: Path, rabbit: RabbitServer, redis: RedisServer) -> Program:
-    """The aggregator."""
+def ours(folder: Path, rabbit: RabbitServer, redis: RedisServer, name: str = "aggregator") -> Program:
+    """An aggregator."""
     where = {"FEDKSEED_FEDERATION": NAME, "FEDKSEED_AMQP_URL": rabbit.url(), "FEDKSEED_REDIS_URL": redis.url}
-    return service(["aggregator"], folder / "aggregator.log", where)
+    return service(["aggregator"], folder / f"{name}.log", where)
 
 
 def rival(folder: Path, rabbit: RabbitServer, size: int) -> Program:
@@ -251,12 +255,12 @@ def written(redis: RedisServer) -> int:
     return sum(path.stat().st_size for path in (redis.folder / "appendonlydir").glob("*.aof"))
 
 
-def wait_for_consumer(rabbit: RabbitServer, queue: str) -> None:
-    """Wait until somebody consumes from a queue, which need not be there yet."""
+def wait_for_consumer(rabbit: RabbitServer, queue: str, count: int = 1) -> None:
+    """Wait until so many consume from a queue, which need not be there yet."""
     with closing(BlockingConnection(URLParameters(rabbit.url()))) as connection:
         while True:
             with suppress(ChannelClosedByBroker, ChannelWrongStateError), closing(connection.channel()) as channel:
-                if channel.queue_declare(queue, passive=True).method.consumer_count:
+                if channel.queue_declare(queue, passive=True).method.consumer_count >= count:
                     return
             connection.sleep(0.05)
 
