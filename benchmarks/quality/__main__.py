@@ -1,8 +1,8 @@
 """Does it learn, on real data and against the field? Experiments, their schedule, and the page of results.
 
     python -m benchmarks.quality --list              # every run of the schedule, and how long it takes
-    python -m benchmarks.quality                     # carry out what has no record yet; stop and start it at any time, or
-                                                     # several at once where there is room, as on a GPU
+    python -m benchmarks.quality                     # carry out what has no record yet; stop and start it at any time
+    python -m benchmarks.quality --processes 2       # two runs at a time: two cores do a third more so
     python -m benchmarks.quality --only stragglers   # one experiment, or one row: --only "methods/FedAvg"
     python -m benchmarks.quality --quick             # a miniature of every row, and whether it agrees
     python -m benchmarks.quality.page                # docs/results.md from the records
@@ -14,41 +14,70 @@ import argparse
 import sys
 import tempfile
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
+import torch
 import transformers
 
 from benchmarks.quality import claims, estimate, experiments, records, runner
 from benchmarks.quality.runner import Entry, Schedule
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody wants to be run."""
+
+    only: tuple[str, ...]  # experiments, or experiment/row; all without any
+    seed: int | None
+    quick: bool
+
+    def schedule(self) -> Schedule:
+        """Of all experiments, or of their miniatures."""
+        described = experiments.read()
+        if not self.quick:
+            return Schedule(described)
+        return Schedule(experiments.first_seeds(described), change=estimate.miniature, searching=False)
+
+    def wants(self, entry: Entry) -> bool:
+        """Whether a row and seed are among it."""
+        names = {entry.experiment.name, f"{entry.experiment.name}/{entry.row.name}"}
+        return (not self.only or bool(names & set(self.only))) and self.seed in {None, entry.run.seed}
+
+
 def main() -> int:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", action="store_true", help="say what there is to run, and run nothing")
-    parser.add_argument("--only", action="append", metavar="EXPERIMENT[/ROW]", help="nothing else; may be repeated")
+    parser.add_argument("--only", action="append", default=[], metavar="EXPERIMENT[/ROW]", help="nothing else; may be repeated")
     parser.add_argument("--seed", type=int, help="only runs with that seed, and trials")
     parser.add_argument("--quick", action="store_true", help="miniatures, of one seed and at the rates of the files")
     parser.add_argument("--records", type=Path, help="where records are; a miniature's go when it is over")
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="how many runs at a time; they share the cores")
     arguments = parser.parse_args()
+    wish = Wish(tuple(arguments.only), arguments.seed, arguments.quick)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = arguments.records or (Path(scratch) if wish.quick else records.FOLDER)
+        if arguments.list:
+            return _listed(wish.schedule(), folder, wish.wants)
+        _together(arguments.processes, wish, folder)
+        return _confirmed(wish.schedule(), folder) if wish.quick else 0
+
+
+def _together(count: int, wish: Wish, folder: Path) -> None:
+    """Carry out a wish with so many processes, which share the cores and the records."""
+    threads = max(1, torch.get_num_threads() // count)
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+        for part in [pool.submit(_work, wish, folder, threads) for _ in range(count)]:
+            part.result()
+
+
+def _work(wish: Wish, folder: Path, threads: int) -> None:
+    torch.set_num_threads(threads)
     transformers.logging.disable_progress_bar()
-
-    def wanted(entry: Entry) -> bool:
-        names = {entry.experiment.name, f"{entry.experiment.name}/{entry.row.name}"}
-        chosen = not arguments.only or bool(names & set(arguments.only))
-        return chosen and arguments.seed in {None, entry.run.seed}
-
-    described = experiments.read()
-    if arguments.quick:
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = arguments.records or Path(scratch)
-            schedule = Schedule(experiments.first_seeds(described), change=estimate.miniature, searching=False)
-            return _listed(schedule, folder, wanted) if arguments.list else _quick(schedule, folder, wanted)
-    folder, schedule = arguments.records or records.FOLDER, Schedule(described)
-    if arguments.list:
-        return _listed(schedule, folder, wanted)
-    runner.work(schedule, folder, wanted, say)
-    return 0
+    runner.work(wish.schedule(), folder, wish.wants, say)
 
 
 def _listed(schedule: Schedule, folder: Path, wanted: runner.Wanted) -> int:
@@ -69,9 +98,8 @@ def _listed(schedule: Schedule, folder: Path, wanted: runner.Wanted) -> int:
     return 0
 
 
-def _quick(schedule: Schedule, folder: Path, wanted: runner.Wanted) -> int:
-    """Carry out miniatures, and say which directions they confirm; 1 where one does not."""
-    runner.work(schedule, folder, wanted, say)
+def _confirmed(schedule: Schedule, folder: Path) -> int:
+    """Say which directions the miniatures confirm; 1 where one does not."""
     wrong = 0
     for direction in claims.directions(runner.results(schedule, records.read(folder))):
         print(f"{'yes' if direction.holds else 'no '}  {direction.what}: {direction.figures}")

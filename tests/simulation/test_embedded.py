@@ -1,6 +1,7 @@
 """Whole federations on a real, tiny, random Llama: what they learn, what they leave behind, and that it can be repeated."""
 
 import json
+import re
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -93,6 +94,18 @@ def test_two_identical_runs_leave_identical_ledgers_and_journals(tiny_base, tmp_
     for name in ("ledger.safetensors", "metrics.jsonl"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert artifact.read(tmp_path / "one" / "ledger.safetensors").coefficients.any()
+
+
+def test_a_federation_on_what_another_learnt_names_that_model_as_its_base(tiny_base, tmp_path, monkeypatch, capsys):
+    first = run(federation(tiny_base, tmp_path, training=LEARNING), tmp_path / "first")
+    ledger, tuned = tmp_path / "first" / "ledger.safetensors", tmp_path / "tuned"
+    assert fedkseed(monkeypatch, "verify", ledger, "--base", tiny_base) == 0
+    digest = re.search(r"weights digest +(\w+)", capsys.readouterr().out)[1]
+    assert fedkseed(monkeypatch, "export", ledger, "--base", tiny_base, "--out", tuned) == 0
+    second, genesis = simulate(federation(tuned, tmp_path, pool={"seed": 2}, training=LEARNING))
+    assert genesis.base_digest == digest
+    assert losses(second)[0] == pytest.approx(losses(first)[-1], rel=1e-3)  # where bfloat16 is computed in, rounded twice
+    assert losses(second)[-1] < 0.9 * losses(second)[0]
 
 
 def test_a_run_that_streams_its_weights_leaves_the_same_files(tiny_base, tmp_path):
