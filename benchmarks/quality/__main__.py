@@ -7,44 +7,18 @@
     python -m benchmarks.quality --quick             # a miniature of every row, and whether it agrees
     python -m benchmarks.quality.page                # docs/results.md from the records
 
-Run from the repository's root; `python examples/prepare.py sentiment` and `dialogue` fetch what is needed.
+Run from the repository's root; what is missing of model and data is fetched.
 """
 
 import argparse
 import sys
 import tempfile
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
-import torch
-import transformers
-
-from benchmarks.quality import claims, estimate, experiments, records, runner
-from benchmarks.quality.runner import Entry, Schedule
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What somebody wants to be run."""
-
-    only: tuple[str, ...]  # experiments, or experiment/row; all without any
-    seed: int | None
-    quick: bool
-
-    def schedule(self) -> Schedule:
-        """Of all experiments, or of their miniatures."""
-        described = experiments.read()
-        if not self.quick:
-            return Schedule(described)
-        return Schedule(experiments.first_seeds(described), change=estimate.miniature, searching=False)
-
-    def wants(self, entry: Entry) -> bool:
-        """Whether a row and seed are among it."""
-        names = {entry.experiment.name, f"{entry.experiment.name}/{entry.row.name}"}
-        return (not self.only or bool(names & set(self.only))) and self.seed in {None, entry.run.seed}
+from benchmarks.quality import claims, estimate, records, runner
+from benchmarks.quality.runner import Schedule
+from benchmarks.quality.together import Wish, together
 
 
 def main() -> int:
@@ -62,22 +36,8 @@ def main() -> int:
         folder = arguments.records or (Path(scratch) if wish.quick else records.FOLDER)
         if arguments.list:
             return _listed(wish.schedule(), folder, wish.wants)
-        _together(arguments.processes, wish, folder)
+        together(arguments.processes, wish, folder)
         return _confirmed(wish.schedule(), folder) if wish.quick else 0
-
-
-def _together(count: int, wish: Wish, folder: Path) -> None:
-    """Carry out a wish with so many processes, which share the cores and the records."""
-    threads = max(1, torch.get_num_threads() // count)
-    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
-        for part in [pool.submit(_work, wish, folder, threads) for _ in range(count)]:
-            part.result()
-
-
-def _work(wish: Wish, folder: Path, threads: int) -> None:
-    torch.set_num_threads(threads)
-    transformers.logging.disable_progress_bar()
-    runner.work(wish.schedule(), folder, wish.wants, say)
 
 
 def _listed(schedule: Schedule, folder: Path, wanted: runner.Wanted) -> int:
@@ -109,11 +69,6 @@ def _confirmed(schedule: Schedule, folder: Path) -> int:
 
 def _hours(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
-
-
-def say(line: str) -> None:
-    """Tell whoever watches."""
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,16 @@ Everything lands in `.cache/quality` by a rename. Validation examples are taken 
 chosen on them, and never on held-out ones.
 """
 
+import fcntl
 import json
 import re
+import subprocess
+import sys
 import time
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,6 +26,7 @@ from fedkseed.zo import support
 from fedkseed.zo.layout import Support
 
 CACHE = Path(".cache")
+EXAMPLES = ("sentiment", "dialogue")
 CLIENTS_PER_DOMAIN = 5
 VALIDATION_PER_DOMAIN = 100
 VALIDATION_PAIRS = 200
@@ -90,13 +95,34 @@ def files(paths: Iterable[str], base: str) -> None:
         paths: splits `.cache/quality/NAME/SPLIT.jsonl` and supports `.cache/quality/supports/TEXT-FRACTION.safetensors`.
         base: of the supports.
     """
-    for path in map(Path, paths):
-        if path.exists():
-            continue
-        if path.suffix == ".jsonl":
-            _split(path.parent)
-        else:
-            _support(path, base)
+    missing = [path for path in map(Path, paths) if not path.exists()]
+    if not missing:
+        return
+    with _alone():
+        for example in EXAMPLES:
+            _fetch(example)
+        for path in missing:
+            if path.exists():  # another process was faster
+                continue
+            if path.suffix == ".jsonl":
+                _split(path.parent)
+            else:
+                _support(path, base)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Have other processes wait for their turn to make files."""
+    (CACHE / "quality").mkdir(parents=True, exist_ok=True)
+    with (CACHE / "quality" / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _fetch(example: str) -> None:
+    """Have an example prepared: the model, and data as it came."""
+    if not (CACHE / example).exists():
+        subprocess.run([sys.executable, "examples/prepare.py", example], check=True, stdout=sys.stderr)  # noqa: S603 - ours
 
 
 def _split(out: Path) -> None:

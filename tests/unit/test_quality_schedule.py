@@ -9,6 +9,7 @@ from benchmarks.quality import estimate, experiments, records, runner
 from benchmarks.quality.experiments import Experiment, Row, merged
 from benchmarks.quality.runner import METHODS, Schedule
 from benchmarks.quality.simulated import factor
+from benchmarks.quality.together import Wish, together
 
 PLAIN = {
     "name": "toy",
@@ -202,3 +203,24 @@ def test_a_record_is_written_whole(tmp_path):
     records.write(tmp_path, "one", {"digest": "d"})
     assert json.loads((tmp_path / "one.json").read_text()) == {"digest": "d"}
     assert [path.name for path in tmp_path.iterdir()] == ["one.json"]
+
+
+def test_what_is_wanted_is_named_by_experiment_or_row_and_by_seed(folder):
+    entries = list(Schedule([TOYS], folder).entries({}))
+
+    def wanted(*only, seed=None):
+        wish = Wish(only, seed, quick=False)
+        return [f"{entry.row.name} {entry.run.seed}" for entry in entries if wish.wants(entry)]
+
+    assert len(wanted()) == len(wanted("toys")) == 5
+    assert wanted("toys/searched") == ["searched 1", "searched 2"]
+    assert wanted("toys/searched", "toys/stated", seed=1) == ["searched 1"]
+    assert wanted("others") == []
+
+
+def test_several_processes_share_what_is_wanted_and_a_failure_of_one_is_told(tmp_path):
+    together(2, Wish(("nothing",), None, quick=True), tmp_path)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "not-a-record.json").write_text("{}")
+    with pytest.raises(KeyError):
+        together(2, Wish(("nothing",), None, quick=True), tmp_path)
