@@ -94,18 +94,22 @@ def _experiment(experiment: Experiment, results: Results) -> Iterator[str]:
     if experiment.name == "numerics":
         yield "\n".join(_numerics(rows))
         return
-    yield "\n".join(_table(rows))
+    yield "\n".join(_table(rows, timed=experiment.name == "stragglers"))
     if experiment.name in pictures.DRAWN:
         yield f"![{experiment.question}](pictures/quality-{experiment.name}.svg)"
 
 
-def _table(rows: Mapping[str, Sequence[Record]]) -> Iterator[str]:
+def _table(rows: Mapping[str, Sequence[Record]], *, timed: bool) -> Iterator[str]:
+    """A line a row; virtual time where it is asked for: elsewhere a round lasts as long as its deadline."""
     spoken = any("rouge_l" in told["curve"][-1]["metrics"] for runs in rows.values() for told in runs)
     lines = [_line(name, runs, spoken=spoken) for name, runs in rows.items()]
     if len({told["settings"]["federation"]["model"]["support"] for runs in rows.values() for told in runs}) > 2:
         for line, runs in zip(lines, rows.values(), strict=True):
             seconds = runs[0].get("choosing_seconds")
             line["s to choose"] = "" if seconds is None else f"{seconds:.0f}"
+    if not timed:
+        for line in lines:
+            del line["virtual s"]
     yield from table(list(lines[0]), (line.values() for line in lines))
 
 

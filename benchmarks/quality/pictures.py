@@ -38,7 +38,8 @@ def importance(rows: Rows) -> str:
         axes.axhline(1, color=FAINT, linewidth=0.9, linestyle=(0, (4, 3)))
         axes.set_xlabel("share of the directions, most important first")
         axes.set_ylabel("probability, over uniform")
-        axes.legend(frameon=False)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False)
         return svg(figure)
 
 
