@@ -43,14 +43,13 @@ def miniature(run: Run) -> Run:
     described = run.federation
     training, rounds, plan, objective = described.training, described.rounds, described.evaluation, described.objective
     steps = max(2, training.steps // (40 if run.method == "half-precision" else 4))
-    versions = (rounds.total or 1) // 2 if described.model.support else 2  # without one, steps take several times as long
     small = replace(
         described,
         objective=replace(objective, max_tokens=2 * objective.max_tokens // 3),
         training=replace(training, steps=steps, batch=4),
         rounds=replace(
             rounds,
-            total=min(max(2, versions), 4),
+            total=min(max(2, (rounds.total or 1) // 2), 4),
             cohort=max(1, rounds.cohort // 2),
             participation=max(0.1, rounds.participation / 2),
             deadline_seconds=rounds.deadline_seconds * steps / training.steps,
