@@ -42,14 +42,15 @@ def miniature(run: Run) -> Run:
     """A run small enough for its direction to be seen in seconds: shorter texts, fewer clients, steps, rounds and examples."""
     described = run.federation
     training, rounds, plan, objective = described.training, described.rounds, described.evaluation, described.objective
-    steps = max(2, training.steps // (40 if run.method == "half-precision" else 4))
+    steps = min(max(2, training.steps // (40 if run.method == "half-precision" else 4)), 12)
+    most = 3 if isinstance(objective, LabelWords) else 2  # responses are longer
     small = replace(
         described,
         objective=replace(objective, max_tokens=2 * objective.max_tokens // 3),
         training=replace(training, steps=steps, batch=4),
         rounds=replace(
             rounds,
-            total=min(max(2, (rounds.total or 1) // 2), 4),
+            total=min(max(2, (rounds.total or 1) // 2), most),
             cohort=max(1, rounds.cohort // 2),
             participation=max(0.1, rounds.participation / 2),
             deadline_seconds=rounds.deadline_seconds * steps / training.steps,
