@@ -68,6 +68,7 @@ class Experiment:
     base: str
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
     order: int  # in which experiments are run: what is worth most comes first
+    timed: bool = False  # whether virtual time means something; elsewhere a round lasts as long as its deadline
     federation: dict[str, Any] = field(default_factory=dict)
     rows: tuple[Row, ...]
 

@@ -55,7 +55,7 @@ def missed(results: Results, explanations: Mapping[str, str]) -> str:
 def _missed(target: Target, value: float | None, explanations: Mapping[str, str]) -> str:
     why = explanations.get(target.name)
     if value is None:
-        return f"**Not shown: {target.what}.** {why or 'It was not run.'}"
+        return f"**Not shown: {target.what}.** {why or 'It was not run, or never reached.'}"
     return f"**Missed: {target.what}, is {cell(value)}, should be {target.aim}.** {why or 'Why is not known.'}"
 
 
@@ -94,26 +94,22 @@ def _experiment(experiment: Experiment, results: Results) -> Iterator[str]:
     if experiment.name == "numerics":
         yield "\n".join(_numerics(rows))
         return
-    yield "\n".join(_table(rows, timed=experiment.name == "stragglers"))
+    yield "\n".join(_table(rows, timed=experiment.timed))
     if experiment.name in pictures.DRAWN:
         yield f"![{experiment.question}](pictures/quality-{experiment.name}.svg)"
 
 
 def _table(rows: Mapping[str, Sequence[Record]], *, timed: bool) -> Iterator[str]:
-    """A line a row; virtual time where it is asked for: elsewhere a round lasts as long as its deadline."""
     spoken = any("rouge_l" in told["curve"][-1]["metrics"] for runs in rows.values() for told in runs)
-    lines = [_line(name, runs, spoken=spoken) for name, runs in rows.items()]
+    lines = [_line(name, runs, spoken=spoken, timed=timed) for name, runs in rows.items()]
     if len({told["settings"]["federation"]["model"]["support"] for runs in rows.values() for told in runs}) > 2:
         for line, runs in zip(lines, rows.values(), strict=True):
             seconds = runs[0].get("choosing_seconds")
             line["s to choose"] = "" if seconds is None else f"{seconds:.0f}"
-    if not timed:
-        for line in lines:
-            del line["virtual s"]
     yield from table(list(lines[0]), (line.values() for line in lines))
 
 
-def _line(name: str, runs: Sequence[Record], *, spoken: bool) -> dict[str, str]:
+def _line(name: str, runs: Sequence[Record], *, spoken: bool, timed: bool) -> dict[str, str]:
     trained = runs[0]["curve"][-1]["version"] > 0
     return {
         "": name,
@@ -123,7 +119,7 @@ def _line(name: str, runs: Sequence[Record], *, spoken: bool) -> dict[str, str]:
         "ROUGE-L" if spoken else "accuracy": _percent(scores(runs, "rouge_l" if spoken else "accuracy")),
         "forwards": f"{spent(runs, 'forwards'):,.0f}",
         "bytes": amount(spent(runs, "bytes")) if trained else "0",
-        "virtual s": f"{spent(runs, 'seconds'):,.0f}",
+        **({"virtual s": f"{spent(runs, 'seconds'):,.0f}"} if timed else {}),
         "versions": f"{spent(runs, 'version'):.0f}",
         "real min": f"{statistics.fmean(told['wall_seconds'] for told in runs) / 60:.1f}",
     }

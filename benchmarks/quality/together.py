@@ -45,9 +45,8 @@ def together(count: int, wish: Wish, folder: Path) -> None:
 def _work(wish: Wish, folder: Path, threads: int) -> None:
     torch.set_num_threads(threads)
     transformers.logging.disable_progress_bar()
-    runner.work(wish.schedule(), folder, wish.wants, say)
+    runner.work(wish.schedule(), folder, wish.wants, _say)
 
 
-def say(line: str) -> None:
-    """Tell whoever watches."""
+def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
