@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from fedkseed import model
+from fedkseed import choosing, data, model
+from fedkseed import federation as settings
 from fedkseed.zo import support
 from fedkseed.zo.layout import Support
 
@@ -32,7 +33,11 @@ VALIDATION_PER_DOMAIN = 100
 VALIDATION_PAIRS = 200
 REPLIES_OF_A_ROLE, ASIDE = 50, 40
 SAMPLES, LENGTH = 32, 64  # of the text that a support is chosen on
-TEXTS = ("shakespeare", "snippets", "conversations", "chance")
+BY_AGREEMENT = (
+    "guessed",
+    "labelled",
+)  # supports chosen on validation examples: with their labels or without; others are on texts
+EXPERIMENTS = Path(__file__).parent / "experiments"
 
 Row = dict[str, Any]
 
@@ -139,8 +144,10 @@ def _support(path: Path, base: str) -> None:
     started = time.monotonic()
     if text == "chance":
         chosen = by_chance(base, float(fraction))
+    elif text in BY_AGREEMENT:
+        chosen = by_agreement(base, float(fraction), labelled=text == "labelled")
     else:
-        chosen = model.choose_support(base, _text(text), fraction=float(fraction), samples=SAMPLES, length=LENGTH, seed=0)
+        chosen = choosing.on_text(base, _text(text), fraction=float(fraction), samples=SAMPLES, length=LENGTH, seed=0)
     seconds = time.monotonic() - started
     path.with_suffix(".json").write_text(json.dumps({"seconds": round(seconds, 1)}) + "\n", encoding="utf-8")
     support.write(path, chosen)
@@ -157,6 +164,15 @@ def by_chance(base: str, fraction: float) -> Support:
     dice = torch.Generator().manual_seed(0)
     parameters = model.open_base(base).parameters
     return support.largest({name: torch.rand(p.shape, generator=dice) for name, p in parameters.items()}, fraction)
+
+
+def by_agreement(base: str, fraction: float, *, labelled: bool) -> Support:
+    """On the validation examples of sentiment, with their labels or without."""
+    federation = settings.load(EXPERIMENTS / "sentiment.toml")
+    examples = data.read(CACHE / "quality" / "sentiment" / "validation.jsonl")
+    return choosing.on_examples(
+        base, federation.objective, examples, labelled=labelled, fraction=fraction, samples=len(examples), seed=0
+    )
 
 
 def _text(name: str) -> Path:

@@ -15,7 +15,7 @@ import transformers
 from numpy.typing import NDArray
 
 from fedkseed import llm
-from fedkseed.errors import BaseMismatch, EmptyData, FileError, SettingError, SupportMismatch
+from fedkseed.errors import BaseMismatch, FileError, SupportMismatch
 from fedkseed.federation import Federation
 from fedkseed.genesis import Genesis, TensorSpec
 from fedkseed.ledger import artifact
@@ -24,7 +24,6 @@ from fedkseed.zo import layout, support
 from fedkseed.zo.layout import Support
 from fedkseed.zo.materialise import Version
 
-BATCH = 4  # passages whose gradient is taken together when a support is chosen
 TICKS_PER_STEP = 16  # tick = eta_0 / 16: a unit scalar gradient moves a coefficient by sixteen ticks
 
 
@@ -210,36 +209,3 @@ def export(tuned: Tuned, out: Path) -> None:
             unfinished.rename(out)
     except OSError as error:
         raise FileError(f"{out}: {error.strerror}") from error
-
-
-def choose_support(base: str, text: Path, *, fraction: float, samples: int, length: int, seed: int) -> Support:
-    """Choose a sparse support: the parameters with the largest squared gradients on passages of a text.
-
-    Args:
-        base: a Hugging Face model id or a local directory.
-        text: a file of public text, UTF-8.
-        fraction: share of the trainable parameters.
-        samples: passages looked at, `BATCH` at a time.
-        length: tokens of a passage.
-        seed: which passages.
-
-    Raises:
-        SettingError: the fraction is not above 0 and at most 1.
-        BaseMissing: the base cannot be found or loaded.
-        FileError: the text cannot be read.
-        EmptyData: the text is shorter than a passage.
-    """
-    if not 0 < fraction <= 1:  # nor is what is not a number
-        raise SettingError(f"fraction: must be above 0 and at most 1, not {fraction}")
-    try:
-        words = text.read_text(encoding="utf-8")
-    except OSError as error:
-        raise FileError(f"{text}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise FileError(f"{text}: {error}") from error
-    opened = open_base(base)
-    passages = llm.passages(opened.tokenizer, words, samples, length, np.random.default_rng(seed))
-    if not passages:
-        raise EmptyData(f"{text}: shorter than a passage of {length} tokens")
-    losses = (llm.text_loss(opened.model, passages[i : i + BATCH]) for i in range(0, len(passages), BATCH))
-    return support.largest(support.squared_gradients(opened.parameters, losses), fraction)

@@ -59,6 +59,11 @@ class LabelWordsTask:
         if len(set(self._words)) < len(self._words):
             raise SettingError(f"objective.words: {list(objective.words)} do not differ in their first token")
 
+    @property
+    def labels(self) -> range:
+        """What an example's target may be."""
+        return range(len(self._words))
+
     def encode(self, example: Mapping[str, Any]) -> Encoded:
         """Fill the template; a long text loses its end, never the words after it."""
         tail = _tokens(self._tokenizer, self._tail) if self._tail else []

@@ -330,3 +330,23 @@ def test_a_support_that_cannot_be_chosen(tiny_base, tmp_path, refused, options, 
     code, line = refused("support", tiny_base, *(part for option in given.items() for part in option))
     assert code == expected[0]
     assert expected[1] in line
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--examples", "one.jsonl"], (10, "give --text, or --examples and the --federation that they are for")),
+        (["--examples", "gone.jsonl", "--federation", "federation.toml"], (11, "gone.jsonl: No such file or directory")),
+        (["--examples", "one.jsonl", "--federation", "gone.toml"], (11, "gone.toml: No such file or directory")),
+        (["--examples", "blank.jsonl", "--federation", "federation.toml"], (22, "blank.jsonl: line 2: ")),
+        (["--examples", "one.jsonl", "--federation", "federation.toml"], (21, "examples of one label do not say")),
+    ],
+)
+@pytest.mark.usefixtures("path")
+def test_examples_that_no_support_can_be_chosen_on(tiny_base, tmp_path, refused, options, expected):
+    write_rows(tmp_path / "one.jsonl", TOY[::2])
+    write_rows(tmp_path / "blank.jsonl", [TOY[0], {"text": " ", "label": 0}])
+    located = [option if option.startswith("--") else tmp_path / option for option in options]
+    code, line = refused("support", tiny_base, *located, "--out", tmp_path / "support.safetensors")
+    assert code == expected[0]
+    assert expected[1] in line

@@ -12,7 +12,7 @@ import torch
 from safetensors.numpy import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from fedkseed import data, model, objectives, workbench
+from fedkseed import choosing, data, model, objectives, workbench
 from fedkseed.ledger import artifact
 from fedkseed.ledger.fold import found
 from fedkseed.model import open_base
@@ -22,7 +22,7 @@ from fedkseed.zo import layout
 from fedkseed_client import training
 from fedkseed_client.machine import Assignment
 from fedkseed_simulator.run import Embedded, run
-from tests.embedded import TALK, federation, fedkseed, on
+from tests.embedded import TALK, TOY, federation, fedkseed, on, write_rows
 
 ROUGH = {
     "seed": 5,
@@ -228,11 +228,21 @@ def test_an_exported_model_is_the_reported_one(stored_base, tmp_path, monkeypatc
         assert f"weights digest  {digest}\n" in capsys.readouterr().out
 
 
-def test_a_sparse_federation_changes_the_chosen_positions_only(tiny_base, tmp_path, monkeypatch):
-    text, chosen = tmp_path / "text.txt", tmp_path / "support.safetensors"
-    text.write_text(" ".join(f"w{i * i % 54}" for i in range(400)), encoding="utf-8")
-    how = ["--fraction", "0.1", "--samples", "4", "--length", "16"]
-    assert fedkseed(monkeypatch, "support", tiny_base, "--text", text, *how, "--out", chosen) == 0
+def on_text(base, folder):
+    (folder / "text.txt").write_text(" ".join(f"w{i * i % 54}" for i in range(400)), encoding="utf-8")
+    return ["--text", folder / "text.txt", "--samples", "4", "--length", "16"]
+
+
+def on_examples(base, folder):
+    federation(base, folder)
+    return ["--examples", folder / "train.jsonl", "--federation", folder / "federation.toml"]
+
+
+@pytest.mark.parametrize("chosen_on", [on_text, on_examples])
+def test_a_sparse_federation_changes_the_chosen_positions_only(tiny_base, tmp_path, monkeypatch, chosen_on):
+    chosen = tmp_path / "support.safetensors"
+    how = [*chosen_on(tiny_base, tmp_path), "--fraction", "0.1"]
+    assert fedkseed(monkeypatch, "support", tiny_base, *how, "--out", chosen) == 0
     support = load_file(chosen)
 
     sparse = {"model": {"support": "support.safetensors"}, "training": {"lr": 5e-3} | LEARNING}
@@ -245,3 +255,18 @@ def test_a_sparse_federation_changes_the_chosen_positions_only(tiny_base, tmp_pa
     assert sum(map(len, support.values())) == pytest.approx(0.1 * sum(p.numel() for p in base.values()), abs=1)
     assert all(set(positions) <= set(support.get(name, ())) for name, positions in moved.items())
     assert sum(map(len, moved.values())) > 0.9 * sum(map(len, support.values()))
+
+
+def test_without_labels_a_support_is_the_one_of_the_guesses(tiny_base, tmp_path, monkeypatch):
+    described, base = federation(tiny_base, tmp_path), open_base(tiny_base)
+    task = objectives.bind(described.objective, base.tokenizer)
+    guesses = choosing.guessed(Reader(base.model, task), task, [task.encode(row) for row in TOY])
+    texts = [{"text": row["text"]} for row in TOY]
+    labelled = [{**row, "label": guess.targets[0]} for row, guess in zip(texts, guesses, strict=True)]
+    chosen = []
+    for rows, flags in ((texts, ["--unlabelled"]), (labelled, [])):
+        examples, out = write_rows(tmp_path / "examples.jsonl", rows), tmp_path / "support.safetensors"
+        how = [*flags, "--federation", tmp_path / "federation.toml", "--examples", examples, "--fraction", "0.1"]
+        assert fedkseed(monkeypatch, "support", tiny_base, *how, "--out", out) == 0
+        chosen.append({name: positions.tolist() for name, positions in load_file(out).items()})
+    assert chosen[0] == chosen[1]

@@ -1,10 +1,13 @@
 """The sparse support: the few parameters that matter most, chosen once from the base model.
 
-Chosen are the positions with the largest squared gradients of the language-model loss on public text (the diagonal of
-the empirical Fisher information; Guo et al. 2024, "Zeroth-order fine-tuning of LLMs with extreme sparsity").
+On a text, by the language-model loss: the positions with the largest squared gradients (the diagonal of the empirical Fisher
+information; Guo et al. 2024, "Zeroth-order fine-tuning of LLMs with extreme sparsity"). On examples, by the objective: among
+those, the positions whose gradients agree most from batch to batch (the gradient's signal-to-noise ratio; Liu et al. 2020,
+"Understanding why neural networks generalize well through GSNR of parameters"). A direction on such positions says less of
+what single examples want, and more of what is to be learned.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +18,43 @@ from safetensors.numpy import load_file, save_file
 from fedkseed.errors import FileError, SupportMismatch
 from fedkseed.zo.layout import Support
 
+CANDIDATES = 10  # times as many positions as are chosen, by their squared gradients: of others even much agreement moves little
+
 
 def squared_gradients(parameters: Mapping[str, torch.Tensor], losses: Iterable[torch.Tensor]) -> dict[str, torch.Tensor]:
     """Sum the squared gradients of several losses, per parameter; float32, shapes of the parameters."""
-    sums = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in parameters.items()}
+    sums = _zeros(parameters)
+    for name, gradient in _gradients(parameters, losses):
+        sums[name].addcmul_(gradient, gradient)
+    return sums
+
+
+def steadiest(parameters: Mapping[str, torch.Tensor], losses: Iterable[torch.Tensor], fraction: float) -> Support:
+    """The positions whose gradients agree most over several losses: the largest (sum of g)^2 / (sum of g^2).
+
+    Only the `CANDIDATES` times as many with the largest squared gradients are looked at.
+    """
+    sums, squares = _zeros(parameters), _zeros(parameters)
+    for name, gradient in _gradients(parameters, losses):
+        sums[name].add_(gradient)
+        squares[name].addcmul_(gradient, gradient)
+    agreement = _zeros(parameters)
+    for name, positions in largest(squares, min(1.0, CANDIDATES * fraction)).items():
+        at = torch.from_numpy(positions)
+        signal, noise = (moment.view(-1)[at] for moment in (sums[name], squares[name]))
+        agreement[name].view(-1)[at] = torch.where(noise > 0, signal.square() / noise, 0.0)
+    return largest(agreement, fraction)
+
+
+def _zeros(parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: torch.zeros(p.shape, dtype=torch.float32) for name, p in parameters.items()}
+
+
+def _gradients(parameters: Mapping[str, torch.Tensor], losses: Iterable[torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
+    """The gradients of one loss after the other, float32, by parameter."""
     for loss in losses:
         gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-        for total, gradient in zip(sums.values(), gradients, strict=True):
-            if gradient is not None:
-                total.addcmul_(gradient.float(), gradient.float())
-    return sums
+        yield from ((name, g.float()) for name, g in zip(parameters, gradients, strict=True) if g is not None)
 
 
 def largest(scores: Mapping[str, torch.Tensor], fraction: float) -> Support:

@@ -1,0 +1,158 @@
+"""A sparse support, chosen once by whoever founds a federation: on a public text, or on examples for its objective.
+
+Examples are to be like those of clients, and none of theirs. What they have in common is left out of their gradients: a base's
+liking for one of the label words moves all texts at once and is soon unlearned, and directions that carry it drown what tells
+texts apart.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fedkseed import llm, objectives
+from fedkseed.errors import EmptyData, FileError, SettingError
+from fedkseed.federation import Objective
+from fedkseed.model import open_base
+from fedkseed.objectives import Encoded, LabelWordsTask, Task
+from fedkseed.reading import Reader
+from fedkseed.zo import support
+from fedkseed.zo.layout import Support
+
+BATCH = 4  # passages or examples whose gradient is taken together
+
+
+def on_text(base: str, text: Path, *, fraction: float, samples: int, length: int, seed: int) -> Support:
+    """The parameters with the largest squared gradients of the language-model loss on passages of a text.
+
+    Args:
+        base: a Hugging Face model id or a local directory.
+        text: a file of public text, UTF-8.
+        fraction: share of the trainable parameters.
+        samples: passages looked at, `BATCH` at a time.
+        length: tokens of a passage.
+        seed: which passages.
+
+    Raises:
+        SettingError: the fraction is not above 0 and at most 1.
+        BaseMissing: the base cannot be found or loaded.
+        FileError: the text cannot be read.
+        EmptyData: the text is shorter than a passage.
+    """
+    _check_fraction(fraction)
+    try:
+        words = text.read_text(encoding="utf-8")
+    except OSError as error:
+        raise FileError(f"{text}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise FileError(f"{text}: {error}") from error
+    opened = open_base(base)
+    passages = llm.passages(opened.tokenizer, words, samples, length, np.random.default_rng(seed))
+    if not passages:
+        raise EmptyData(f"{text}: shorter than a passage of {length} tokens")
+    losses = (llm.text_loss(opened.model, passages[i : i + BATCH]) for i in range(0, len(passages), BATCH))
+    return support.largest(support.squared_gradients(opened.parameters, losses), fraction)
+
+
+def on_examples(
+    base: str,
+    objective: Objective,
+    examples: Sequence[Mapping[str, Any]],
+    *,
+    labelled: bool,
+    fraction: float,
+    samples: int,
+    seed: int,
+) -> Support:
+    """The parameters whose gradients agree most on what examples are to teach.
+
+    Args:
+        base: a Hugging Face model id or a local directory.
+        objective: of the federation.
+        examples: as the objective reads them.
+        labelled: whether their labels count; the base guesses them otherwise.
+        fraction: share of the trainable parameters.
+        samples: examples looked at, at most, `BATCH` at a time.
+        seed: which examples.
+
+    Raises:
+        SettingError: the fraction is not above 0 and at most 1, or responses are to be guessed.
+        BaseMissing: the base cannot be found or loaded.
+        EmptyData: all examples have the same label.
+    """
+    _check_fraction(fraction)
+    opened = open_base(base)
+    task = objectives.bind(objective, opened.tokenizer)
+    reader, order = Reader(opened.model, task), np.random.default_rng(seed).permutation(len(examples))[:samples]
+    encoded = [task.encode(examples[i]) for i in order]
+    told = evidence(task, encoded if labelled else guessed(reader, task, encoded))
+
+    def loss(batch: Sequence[Evidence]) -> torch.Tensor:
+        losses, _ = reader.losses(reader.prepare([one.encoded for one in batch]))
+        weights = torch.tensor([weight for one in batch for weight in one.weights])
+        return (weights * losses).sum() / len(batch)
+
+    losses = (loss(told[i : i + BATCH]) for i in range(0, len(told), BATCH))
+    return support.steadiest(opened.parameters, losses, fraction)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What an example says of what is to be learned: the sum of the losses of its targets, by their weights."""
+
+    encoded: Encoded
+    weights: tuple[float, ...]
+
+
+def evidence(task: Task, examples: Sequence[Encoded]) -> list[Evidence]:
+    """Of a response, its mean loss; of a label, its loss minus that of all labels in the proportion in which they occur.
+
+    Raises:
+        EmptyData: all examples have the same label.
+    """
+    if not isinstance(task, LabelWordsTask):
+        return [Evidence(encoded=one, weights=(1 / len(one.targets),) * len(one.targets)) for one in examples]
+    counts = Counter(one.targets[0] for one in examples)
+    if len(counts) == 1:
+        raise EmptyData("examples of one label do not say what tells labels apart")
+    shares = [counts[label] / len(examples) for label in task.labels]
+    return [
+        Evidence(
+            encoded=_answered(one, task),
+            weights=tuple((label == one.targets[0]) - share for label, share in zip(task.labels, shares, strict=True)),
+        )
+        for one in examples
+    ]
+
+
+@torch.inference_mode()
+def guessed(reader: Reader, task: Task, examples: Sequence[Encoded]) -> list[Encoded]:
+    """The examples with the model's own answers for labels.
+
+    A label's score is compared with the median of what it has in other examples, so that no label is liked better.
+
+    Raises:
+        SettingError: the objective has no labels.
+    """
+    if not isinstance(task, LabelWordsTask):
+        raise SettingError("only labels can be guessed; responses are needed")
+    answered = [_answered(one, task) for one in examples]
+    losses = [reader.losses(reader.prepare(answered[i : i + BATCH]))[0] for i in range(0, len(answered), BATCH)]
+    scores = -torch.cat(losses).reshape(len(examples), -1)
+    scores -= scores.mean(dim=1, keepdim=True)
+    answers = (scores - scores.median(dim=0).values).argmax(dim=1).tolist()
+    return [replace(one, targets=(answer,)) for one, answer in zip(examples, answers, strict=True)]
+
+
+def _answered(encoded: Encoded, task: LabelWordsTask) -> Encoded:
+    """An example that has every label as a target."""
+    return replace(encoded, reads=encoded.reads * len(task.labels), targets=tuple(task.labels))
+
+
+def _check_fraction(fraction: float) -> None:
+    if not 0 < fraction <= 1:  # nor is what is not a number
+        raise SettingError(f"fraction: must be above 0 and at most 1, not {fraction}")
