@@ -55,6 +55,6 @@ def miniature(run: Run) -> Run:
             participation=max(0.1, rounds.participation / 2),
             deadline_seconds=rounds.deadline_seconds * steps / training.steps,
         ),
-        evaluation=replace(plan, every=1000, examples=64, rouge_examples=min(2, plan.rouge_examples), rouge_tokens=8),
+        evaluation=replace(plan, every=1000, examples=56, rouge_examples=min(2, plan.rouge_examples), rouge_tokens=8),
     )
     return replace(run, federation=small)

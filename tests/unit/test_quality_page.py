@@ -103,6 +103,9 @@ def test_forwards_are_counted_until_ours_is_where_the_published_method_ended():
     results = {claims.PUBLISHED: [run(1.0, 0.8, forwards=1000)], claims.SPARSE: [run(1.0, 0.6, forwards=600)]}
     assert LIMITS["forwards"].measured(results) == pytest.approx(0.3)
     assert not met("forwards", results)
+    results |= {f"{claims.OURS}another": [run(1.0, 0.6, forwards=400)], f"{claims.OURS}a third": [run(1.0, 0.9, forwards=1)]}
+    assert LIMITS["forwards"].measured(results) == pytest.approx(0.2)
+    assert met("forwards", results)
 
 
 def test_a_miniature_agrees_or_not():
