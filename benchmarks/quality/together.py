@@ -1,10 +1,12 @@
 """What somebody wants to be run, and several processes that carry it out."""
 
+import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 import torch
 import transformers
@@ -37,9 +39,21 @@ class Wish:
 def together(count: int, wish: Wish, folder: Path) -> None:
     """Carry out a wish with so many processes, which share the cores and the records."""
     threads = max(1, torch.get_num_threads() // count)
-    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
         for part in [pool.submit(_work, wish, folder, threads) for _ in range(count)]:
             part.result()
+
+
+def end_with_parent() -> None:
+    """Have this process end when the one that started it does, however that ends: it would go on for hours, unseen."""
+
+    def watch() -> None:
+        parent = parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def _work(wish: Wish, folder: Path, threads: int) -> None:

@@ -1,6 +1,8 @@
 """The schedule of experiments: what a run is, how its rate is chosen, and that what has a record is not run again."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -24,6 +26,14 @@ model = { base = "base", support = "support" }
 objective = { kind = "label-words", words = ["terrible", "great"] }
 data = { train = "train.jsonl", held_out = "held_out.jsonl", partition = { by = "field", field = "who" } }
 rounds = { total = 4 }
+"""
+PARENT = """
+import multiprocessing, time
+from concurrent.futures import ProcessPoolExecutor
+from benchmarks.quality.together import end_with_parent
+with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=end_with_parent) as pool:
+    pool.submit(print, "at work", flush=True).result()
+    pool.submit(time.sleep, 600).result()
 """
 ROWS = (
     Row(name="searched", method="fedkseed", rates=(1e-4, 1e-3, 1e-2)),
@@ -224,3 +234,10 @@ def test_several_processes_share_what_is_wanted_and_a_failure_of_one_is_told(tmp
     (tmp_path / "not-a-record.json").write_text("{}")
     with pytest.raises(KeyError):
         together(2, Wish(("nothing",), None, quick=True), tmp_path)
+
+
+def test_who_carries_out_runs_ends_with_whoever_asked_for_them():
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout.readline() == "at work\n"
+        parent.kill()
+        assert parent.communicate(timeout=60) == ("", None)  # the end of what its child could write as well
