@@ -33,10 +33,6 @@ VALIDATION_PER_DOMAIN = 100
 VALIDATION_PAIRS = 200
 REPLIES_OF_A_ROLE, ASIDE = 50, 40
 SAMPLES, LENGTH = 32, 64  # of the text that a support is chosen on
-BY_AGREEMENT = (
-    "guessed",
-    "labelled",
-)  # supports chosen on validation examples: with their labels or without; others are on texts
 EXPERIMENTS = Path(__file__).parent / "experiments"
 
 Row = dict[str, Any]
@@ -144,8 +140,8 @@ def _support(path: Path, base: str) -> None:
     started = time.monotonic()
     if text == "chance":
         chosen = by_chance(base, float(fraction))
-    elif text in BY_AGREEMENT:
-        chosen = by_agreement(base, float(fraction), labelled=text == "labelled")
+    elif text == "guessed":
+        chosen = by_agreement(base, float(fraction))
     else:
         chosen = choosing.on_text(base, _text(text), fraction=float(fraction), samples=SAMPLES, length=LENGTH, seed=0)
     seconds = time.monotonic() - started
@@ -166,12 +162,12 @@ def by_chance(base: str, fraction: float) -> Support:
     return support.largest({name: torch.rand(p.shape, generator=dice) for name, p in parameters.items()}, fraction)
 
 
-def by_agreement(base: str, fraction: float, *, labelled: bool) -> Support:
-    """On the validation examples of sentiment, with their labels or without."""
+def by_agreement(base: str, fraction: float) -> Support:
+    """On the validation texts of sentiment, whose labels the base guesses."""
     federation = settings.load(EXPERIMENTS / "sentiment.toml")
     examples = data.read(CACHE / "quality" / "sentiment" / "validation.jsonl")
     return choosing.on_examples(
-        base, federation.objective, examples, labelled=labelled, fraction=fraction, samples=len(examples), seed=0
+        base, federation.objective, examples, labelled=False, fraction=fraction, samples=len(examples), seed=0
     )
 
 

@@ -87,6 +87,8 @@ def test_directions_may_be_worse_by_one_deviation(loss, verdict):
         "directions/sparse, hadamard": [run(1, loss), run(1, loss)],
     }
     assert met("sparse-directions", results) is verdict
+    results["directions/sparse, hadamard"].pop()
+    assert LIMITS["sparse-directions"].measured(results) is None
 
 
 def test_bounded_staleness_is_timed_to_the_loss_of_synchronous_runs():

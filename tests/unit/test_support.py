@@ -79,8 +79,7 @@ def choose(base, objective, examples, **options):
     )
 
 
-def test_steps_on_the_chosen_positions_tell_labels_apart(tiny_base):
-    """A small step along the evidence's gradient there raises the margin of labels more than one on as many others."""
+def test_the_chosen_positions_hold_far_more_than_their_share_of_what_examples_say_together(tiny_base):
     chosen = choose(tiny_base, WORDS, EXAMPLES)
     opened = model.open_base(tiny_base)
     task = objectives.bind(WORDS, opened.tokenizer)
