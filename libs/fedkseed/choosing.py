@@ -5,7 +5,6 @@ liking for one of the label words moves all texts at once and is soon unlearned,
 texts apart.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from fedkseed import llm, objectives
 from fedkseed.errors import EmptyData, FileError, SettingError
 from fedkseed.federation import Objective
 from fedkseed.model import open_base
-from fedkseed.objectives import Encoded, LabelWordsTask, Task
+from fedkseed.objectives import Encoded, LabelWordsTask
 from fedkseed.reading import Reader
 from fedkseed.zo import support
 from fedkseed.zo.layout import Support
@@ -88,8 +87,7 @@ def on_examples(
     opened = open_base(base)
     task = objectives.bind(objective, opened.tokenizer)
     reader, order = Reader(opened.model, task), np.random.default_rng(seed).permutation(len(examples))[:samples]
-    encoded = [task.encode(examples[i]) for i in order]
-    told = evidence(task, encoded if labelled else guessed(reader, task, encoded))
+    told = evidence(reader, [task.encode(examples[i]) for i in order], labelled=labelled)
 
     def loss(batch: Sequence[Evidence]) -> torch.Tensor:
         losses, _ = reader.losses(reader.prepare([one.encoded for one in batch]))
@@ -108,44 +106,42 @@ class Evidence:
     weights: tuple[float, ...]
 
 
-def evidence(task: Task, examples: Sequence[Encoded]) -> list[Evidence]:
-    """Of a response, its mean loss; of a label, its loss minus that of all labels in the proportion in which they occur.
+def evidence(reader: Reader, examples: Sequence[Encoded], *, labelled: bool) -> list[Evidence]:
+    """Of a response, its mean loss; of labels, the losses of all, by weights that say what the base does not know of the text.
+
+    With labels a weight is 1 for the right one and 0 for others, less the probability that the base gives it; without them,
+    1 for the one that the base guesses. What such weights are on average is taken off: it moves all texts at once. The base
+    is asked without its liking for a label, which is the median of the label's score over the examples.
 
     Raises:
+        SettingError: the labels of an objective without any are to be guessed.
         EmptyData: all examples have the same label.
     """
+    task = reader.task
     if not isinstance(task, LabelWordsTask):
+        if not labelled:
+            raise SettingError("only labels can be guessed; responses are needed")
         return [Evidence(encoded=one, weights=(1 / len(one.targets),) * len(one.targets)) for one in examples]
-    counts = Counter(one.targets[0] for one in examples)
-    if len(counts) == 1:
-        raise EmptyData("examples of one label do not say what tells labels apart")
-    shares = [counts[label] / len(examples) for label in task.labels]
-    return [
-        Evidence(
-            encoded=_answered(one, task),
-            weights=tuple((label == one.targets[0]) - share for label, share in zip(task.labels, shares, strict=True)),
-        )
-        for one in examples
-    ]
+    asked = [_answered(one, task) for one in examples]
+    known = _scores(reader, asked)
+    if labelled:
+        answers = torch.tensor([task.labels.index(one.targets[0]) for one in examples])
+        if (answers == answers[0]).all():
+            raise EmptyData("examples of one label do not say what tells labels apart")
+        wanted = torch.nn.functional.one_hot(answers, len(task.labels)) - known.softmax(dim=1)
+    else:
+        wanted = torch.nn.functional.one_hot(known.argmax(dim=1), len(task.labels)).double()
+    weights = wanted - wanted.mean(dim=0)
+    return [Evidence(encoded=one, weights=tuple(own)) for one, own in zip(asked, weights.tolist(), strict=True)]
 
 
 @torch.inference_mode()
-def guessed(reader: Reader, task: Task, examples: Sequence[Encoded]) -> list[Encoded]:
-    """The examples with the model's own answers for labels.
-
-    A label's score is compared with the median of what it has in other examples, so that no label is liked better.
-
-    Raises:
-        SettingError: the objective has no labels.
-    """
-    if not isinstance(task, LabelWordsTask):
-        raise SettingError("only labels can be guessed; responses are needed")
-    answered = [_answered(one, task) for one in examples]
-    losses = [reader.losses(reader.prepare(answered[i : i + BATCH]))[0] for i in range(0, len(answered), BATCH)]
-    scores = -torch.cat(losses).reshape(len(examples), -1)
+def _scores(reader: Reader, asked: Sequence[Encoded]) -> torch.Tensor:
+    """Log-odds of every label of every example, float64[examples, labels]; the median over examples is 0 for each label."""
+    losses = [reader.losses(reader.prepare(asked[i : i + BATCH]))[0] for i in range(0, len(asked), BATCH)]
+    scores = -torch.cat(losses).double().reshape(len(asked), -1)
     scores -= scores.mean(dim=1, keepdim=True)
-    answers = (scores - scores.median(dim=0).values).argmax(dim=1).tolist()
-    return [replace(one, targets=(answer,)) for one, answer in zip(examples, answers, strict=True)]
+    return scores - scores.median(dim=0).values
 
 
 def _answered(encoded: Encoded, task: LabelWordsTask) -> Encoded:

@@ -1,5 +1,7 @@
 """A support is chosen by what matters: squared gradients on a text, agreement between batches on examples."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -42,21 +44,20 @@ def test_evidence_is_free_of_what_all_examples_have_in_common(reader):
     """A word that is liked better everywhere changes each example's loss, and nothing of what examples say together."""
     unequal = EXAMPLES[:12] + EXAMPLES[1:13:2]  # six of one label, twelve of the other
     encoded = [reader.task.encode(example) for example in unequal]
-    weights = np.array([one.weights for one in choosing.evidence(reader.task, encoded)])
+    weights = weighed(reader, unequal, labelled=True)
     assert weights.sum(axis=1) == pytest.approx(np.zeros(18))
     assert weights.sum(axis=0) == pytest.approx(np.zeros(2))
     assert [int(row.argmax()) for row in weights] == [one.targets[0] for one in encoded]
 
 
-def test_examples_of_one_label_say_nothing(reader):
-    with pytest.raises(EmptyData, match="one label"):
-        choosing.evidence(reader.task, [reader.task.encode(example) for example in EXAMPLES[::2]])
+def weighed(reader, examples, *, labelled):
+    encoded = [reader.task.encode(example) for example in examples]
+    return np.array([one.weights for one in choosing.evidence(reader, encoded, labelled=labelled)])
 
 
-def test_guesses_do_not_depend_on_a_liking_for_one_word(reader, monkeypatch):
-    encoded = [reader.task.encode(example) for example in EXAMPLES]
-    before = [one.targets for one in choosing.guessed(reader, reader.task, encoded)]
-    assert sorted(before) == [(0,)] * 20 + [(1,)] * 20
+@pytest.mark.parametrize("labelled", [True, False])
+def test_evidence_does_not_depend_on_a_liking_for_one_word(reader, monkeypatch, labelled):
+    before = weighed(reader, EXAMPLES, labelled=labelled)
     plain = reader.task.losses
 
     def liking(logits, targets):
@@ -64,7 +65,33 @@ def test_guesses_do_not_depend_on_a_liking_for_one_word(reader, monkeypatch):
         return measured + 3.0 * (targets == 0), hits
 
     monkeypatch.setattr(reader.task, "losses", liking)
-    assert [one.targets for one in choosing.guessed(reader, reader.task, encoded)] == before
+    assert weighed(reader, EXAMPLES, labelled=labelled) == pytest.approx(before, abs=1e-5)
+
+
+def test_what_the_base_knows_already_is_little_evidence(reader, monkeypatch):
+    """A base that is sure, and right, of some examples: the others weigh more."""
+    sure, plain = 10, reader.task.losses
+
+    def knowing(logits, targets):
+        measured, hits = plain(logits, targets)
+        at = (torch.arange(len(targets)) + 2 * choosing.BATCH * next(turn)) // 2  # two targets an example
+        wrong = targets != at % 2
+        return measured + 20.0 * (wrong & (at < sure)), hits
+
+    turn = itertools.count()
+    monkeypatch.setattr(reader.task, "losses", knowing)
+    size = np.abs(weighed(reader, EXAMPLES, labelled=True)).max(axis=1)
+    assert size[:sure].max() < 0.2 * size[sure:].min()
+
+
+def test_guesses_are_one_label_as_often_as_the_other(reader):
+    weights = weighed(reader, EXAMPLES, labelled=False)
+    assert sorted(weights[:, 1]) == [-0.5] * 20 + [0.5] * 20
+
+
+def test_examples_of_one_label_say_nothing(reader):
+    with pytest.raises(EmptyData, match="one label"):
+        weighed(reader, EXAMPLES[::2], labelled=True)
 
 
 def test_responses_cannot_be_guessed(tiny_base):
@@ -82,9 +109,8 @@ def choose(base, objective, examples, **options):
 def test_the_chosen_positions_hold_far_more_than_their_share_of_what_examples_say_together(tiny_base):
     chosen = choose(tiny_base, WORDS, EXAMPLES)
     opened = model.open_base(tiny_base)
-    task = objectives.bind(WORDS, opened.tokenizer)
-    reader = Reader(opened.model, task)
-    evidence = choosing.evidence(task, [task.encode(example) for example in EXAMPLES])
+    reader = Reader(opened.model, objectives.bind(WORDS, opened.tokenizer))
+    evidence = choosing.evidence(reader, [reader.task.encode(example) for example in EXAMPLES], labelled=True)
     weights = torch.tensor([weight for one in evidence for weight in one.weights])
     loss = (weights * reader.losses(reader.prepare([one.encoded for one in evidence]))[0]).mean()
     gradients = torch.autograd.grad(loss, list(opened.parameters.values()), allow_unused=True)
