@@ -11,7 +11,9 @@ from benchmarks.quality.records import Record, final
 from benchmarks.quality.statistics import reached_by_all, scores, spent
 
 Results = Mapping[str, Sequence[Record]]  # by experiment/row, those that have been run
-BASE, FEDAVG, PUBLISHED = "methods/zero-shot", "methods/FedAvg", "methods/FedKSeed as published, K = 4096"
+BASE, FEDAVG = "methods/zero-shot", "methods/FedAvg"
+AS_PUBLISHED = "methods/FedKSeed as published, "
+PUBLISHED = f"{AS_PUBLISHED}K = 4096"
 SPARSE, SYNCHRONOUS = "methods/ours: sparse", "stragglers/Pareto, synchronous"
 BOUNDED = "stragglers/Pareto, S = "
 OURS = "methods/ours: "
@@ -77,13 +79,20 @@ def _share_of_time(results: Results) -> float | None:
 
 
 def _share_of_forwards(results: Results) -> float | None:
-    """Forwards until one of ours reaches the final loss of FedKSeed as published, over those that it took."""
+    """Forwards until one of ours reaches the final loss of FedKSeed as published, over those until any of its rows does."""
     if PUBLISHED not in results:
         return None
     loss = scores(results[PUBLISHED], "loss").mean
-    spent_by_ours = [reached_by_all(told, loss, "forwards") for name, told in results.items() if name.startswith(OURS)]
-    forwards = [number for number in spent_by_ours if number is not None]
-    return min(forwards) / spent(results[PUBLISHED], "forwards") if forwards else None
+    ours = _fewest_forwards(results, OURS, loss)
+    theirs = _fewest_forwards(results, AS_PUBLISHED, loss)
+    whole = spent(results[PUBLISHED], "forwards")  # some seeds of it end above their mean
+    return None if ours is None else ours / min(whole, theirs or whole)
+
+
+def _fewest_forwards(results: Results, prefix: str, loss: float) -> float | None:
+    """To a loss, of those rows all of whose seeds reach it."""
+    reached = [reached_by_all(told, loss, "forwards") for name, told in results.items() if name.startswith(prefix)]
+    return min((forwards for forwards in reached if forwards is not None), default=None)
 
 
 TARGETS = (
@@ -119,7 +128,7 @@ TARGETS = (
     ),
     Target(
         name="forwards",
-        what="forwards of ours to the final loss of FedKSeed as published, over those that it took",
+        what="forwards of ours to the final loss of FedKSeed as published, over the fewest that any row of it took",
         most=0.25,
         measured=_share_of_forwards,
     ),

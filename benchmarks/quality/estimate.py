@@ -52,9 +52,9 @@ def miniature(run: Run) -> Run:
             rounds,
             total=min(max(2, (rounds.total or 1) // 2), most),
             cohort=max(1, rounds.cohort // 2),
-            participation=max(0.1, rounds.participation / 2),
+            participation=max(0.05, rounds.participation / 2),
             deadline_seconds=rounds.deadline_seconds * steps / training.steps,
         ),
-        evaluation=replace(plan, every=1000, examples=56, rouge_examples=min(2, plan.rouge_examples), rouge_tokens=8),
+        evaluation=replace(plan, every=1000, examples=44, rouge_examples=min(2, plan.rouge_examples), rouge_tokens=8),
     )
     return replace(run, federation=small)

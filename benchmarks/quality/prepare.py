@@ -140,8 +140,8 @@ def _support(path: Path, base: str) -> None:
     started = time.monotonic()
     if text == "chance":
         chosen = by_chance(base, float(fraction))
-    elif text in ("guessed", "labelled"):
-        chosen = by_agreement(base, float(fraction), labelled=text == "labelled")
+    elif text == "guessed":
+        chosen = by_agreement(base, float(fraction))
     else:
         chosen = choosing.on_text(base, _text(text), fraction=float(fraction), samples=SAMPLES, length=LENGTH, seed=0)
     seconds = time.monotonic() - started
@@ -162,12 +162,12 @@ def by_chance(base: str, fraction: float) -> Support:
     return support.largest({name: torch.rand(p.shape, generator=dice) for name, p in parameters.items()}, fraction)
 
 
-def by_agreement(base: str, fraction: float, *, labelled: bool) -> Support:
-    """On the validation examples of sentiment; the base guesses their labels where they are not to be looked at."""
+def by_agreement(base: str, fraction: float) -> Support:
+    """On the validation texts of sentiment, whose labels the base guesses."""
     federation = settings.load(EXPERIMENTS / "sentiment.toml")
     examples = data.read(CACHE / "quality" / "sentiment" / "validation.jsonl")
     return choosing.on_examples(
-        base, federation.objective, examples, labelled=labelled, fraction=fraction, samples=len(examples), seed=0
+        base, federation.objective, examples, labelled=False, fraction=fraction, samples=len(examples), seed=0
     )
 
 
