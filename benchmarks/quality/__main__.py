@@ -6,6 +6,7 @@
     python -m benchmarks.quality --only stragglers   # one experiment, or one row: --only "methods/FedAvg"
     python -m benchmarks.quality --quick             # a miniature of every row, and whether it agrees
     python -m benchmarks.quality.page                # docs/results.md from the records
+    python -m benchmarks.quality.linear ROW          # what a row would come to, by a model of training, in seconds
 
 Run from the repository's root; what is missing of model and data is fetched.
 """

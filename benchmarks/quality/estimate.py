@@ -44,7 +44,7 @@ def miniature(run: Run) -> Run:
     training, rounds, plan, objective = described.training, described.rounds, described.evaluation, described.objective
     steps = min(max(2, training.steps // (40 if run.method == "half-precision" else 4)), 12)
     most = 3 if isinstance(objective, LabelWords) else 2  # responses are longer
-    if rounds.participation < 0.1 and described.model.support:  # one client a round
+    if rounds.participation < 0.1 and described.model.support:  # one client a round says little; on all parameters that is dear
         most *= 5
     small = replace(
         described,

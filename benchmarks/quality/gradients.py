@@ -40,8 +40,7 @@ def fedit(run: Run) -> Result:
 def _averaged(run: Run, stage: Stage, parameters: list[torch.nn.Parameter]) -> Result:
     model: Any = stage.base.model
     model.float().to(stage.device)
-    mixed = stage.dtype != torch.float32
-    with torch.autocast(stage.device.type, stage.dtype, enabled=mixed, cache_enabled=False):
+    with stage.mixed():
         return averaged(run, stage, Backpropagation(stage, parameters, run.federation.training.lr))
 
 

@@ -44,6 +44,10 @@ class Stage:
         moved: torch.nn.Module = model.to(self.device)
         return moved
 
+    def mixed(self) -> torch.autocast:
+        """Forward passes of float32 weights, computed in the dtype of the others'."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32, cache_enabled=False)
+
     def score(self) -> Mapping[str, float]:
         """Scores of the model as it is now, on held-out examples."""
         plan = self.federation.evaluation

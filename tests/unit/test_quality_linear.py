@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from benchmarks.quality import experiments
-from benchmarks.quality.linear import Client, Texts, foretold
+from benchmarks.quality.linear import changed, foretold
+from benchmarks.quality.margins import Client, Texts
+from fedkseed.errors import SettingError
 
 METHODS = next(one for one in experiments.read() if one.name == "methods")
 
@@ -50,6 +52,22 @@ def test_directions_of_a_step_share_the_unperturbed_loss(directions, passes):
     members = first / (10 * 4 * passes)
     assert members == int(members)
     assert 1 <= members <= 4
+
+
+def test_settings_of_a_row_can_be_others():
+    run = changed("methods/ours: sparse", ["training.lr=0.25", "rounds.total = 3"])
+    plain = experiments.run(METHODS, METHODS.row("ours: sparse"), experiments.SEARCH_SEED).federation
+    assert (run.federation.training.lr, run.federation.rounds.total) == (0.25, 3)
+    assert replace(run.federation, training=plain.training, rounds=plain.rounds) == plain
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "fault"),
+    [("methods/nobody", "training.lr=1", "no row"), ("methods/ours: sparse", "training.rate=1", "training.rate: unknown")],
+)
+def test_what_is_not_there_is_named(name, setting, fault):
+    with pytest.raises((ValueError, SettingError), match=fault):
+        changed(name, [setting])
 
 
 def test_losses_and_accuracy_are_those_of_moved_margins():
