@@ -86,7 +86,7 @@ class Ours:
         plus = self._reader.mean_loss(prepared)
         self._here.perturb_(k, -EPS)
         minus = self._reader.mean_loss(prepared)
-        gradient = projected_gradient(float(plus), float(minus), EPS)
+        gradient = projected_gradient(float(plus), float(minus), 2 * EPS)
         self._here.move_(k, LR / self._tick * float(gradient or 0.0))
 
 

@@ -1,6 +1,6 @@
 """Small ledgers, and updates for them."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -31,8 +31,12 @@ def genesis(**changes) -> bytes:
     return replace(plain, **changes).encode()
 
 
-def policy(*, steps: int = 200, lr: float = LR, importance: bool = False, robust: Robust | None = None, **rounds) -> Policy:
-    training = Training(steps=steps, lr=lr, importance=importance)
+TRAINING = {spec.name for spec in fields(Training)}
+
+
+def policy(*, robust: Robust | None = None, **settings) -> Policy:
+    training = Training(**{"lr": LR} | {name: value for name, value in settings.items() if name in TRAINING})
+    rounds = {name: value for name, value in settings.items() if name not in TRAINING}
     return Policy(training=training, rounds=Rounds(**{"cohort": 2} | rounds), robust=robust)
 
 

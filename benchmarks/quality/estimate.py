@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from benchmarks.quality.experiments import Run
 from fedkseed.federation import LabelWords
+from fedkseed.zo.estimator import evaluations
 
 FORWARD = 0.018  # seconds for an example of some twenty tokens
 PASS = {"sparse": 0.01, "hadamard": 0.15, "rademacher": 0.15, "gaussian": 0.26}  # over the weights, twice a step
@@ -27,15 +28,17 @@ def seconds(run: Run) -> float:
     if run.method == "half-precision":
         return START + HALF_PRECISION * training.steps
     members = min(rounds.cohort, rounds.participation * (getattr(described.data.partition, "clients", None) or CLIENTS))
-    return START + scoring + versions * members * training.steps * _step(run, training.batch * FORWARD * long)
+    return START + scoring + versions * members * _training(run, training.batch * FORWARD * long)
 
 
-def _step(run: Run, forward: float) -> float:
+def _training(run: Run, forward: float) -> float:
+    """Of one client in one round."""
+    training = run.federation.training
     if run.method in OPTIMISER:
-        return 3 * forward + OPTIMISER[run.method]
+        return training.steps * (3 * forward + OPTIMISER[run.method])
     kind = "sparse" if run.federation.model.support else run.federation.pool.family
     rebuilding = PASS["gaussian"] if kind == "gaussian" else 0.0  # what every step adds to the next version
-    return 2 * forward + 2 * PASS[kind] + rebuilding
+    return evaluations(training.steps, training.directions_per_batch) * (forward + PASS[kind]) + training.steps * rebuilding
 
 
 def miniature(run: Run) -> Run:
@@ -43,13 +46,15 @@ def miniature(run: Run) -> Run:
     described = run.federation
     training, rounds, plan, objective = described.training, described.rounds, described.evaluation, described.objective
     steps = min(max(2, training.steps // (40 if run.method == "half-precision" else 4)), 12)
+    directions = min(training.directions_per_batch, 4)
+    steps = max(directions, steps // directions * directions)
     most = 3 if isinstance(objective, LabelWords) else 2  # responses are longer
     if rounds.participation < 0.1 and described.model.support:  # one client a round says little; on all parameters that is dear
         most *= 5
     small = replace(
         described,
         objective=replace(objective, max_tokens=2 * objective.max_tokens // 3),
-        training=replace(training, steps=steps, batch=4),
+        training=replace(training, steps=steps, directions_per_batch=directions, batch=4),
         rounds=replace(
             rounds,
             total=min(max(2, (rounds.total or 1) // 2), most),

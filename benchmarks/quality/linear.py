@@ -1,7 +1,7 @@
 """What a row would come to if its margins were linear in the weights: a model of zeroth-order training that runs in seconds.
 
     python -m benchmarks.quality.linear "methods/ours: 1/10,000, by agreement, one client a round, 80 rounds, cosine"
-    python -m benchmarks.quality.linear EXPERIMENT/ROW training.lr=2e-4 training.steps=5 --directions 8
+    python -m benchmarks.quality.linear EXPERIMENT/ROW training.lr=2e-4 training.steps=40 training.directions_per_batch=8
 
 Steps are what clients do: batches of their texts, random signs, differences of two losses, rounds weighted by numbers of
 examples. It leaves out what is not linear, so it is no result; docs/log.md says how far it foretold results.
@@ -20,23 +20,22 @@ from benchmarks.quality.experiments import Run
 from benchmarks.quality.margins import Client, Floats, Texts
 from benchmarks.quality.simulated import factor
 from fedkseed.errors import FedkseedError
+from fedkseed.zo.estimator import evaluations
 
 SHOWN = 10  # versions of a curve
 
 
-def foretold(
-    run: Run, clients: Mapping[str, Client], held: Texts, seed: int, directions: int = 1
-) -> Iterator[tuple[int, float, float]]:
+def foretold(run: Run, clients: Mapping[str, Client], held: Texts, seed: int) -> Iterator[tuple[int, float, float]]:
     """Forwards, loss and accuracy on texts that no client trains on, after every round.
 
     Args:
-        run: its rounds, participation, steps, rate, schedule, batch and size of a perturbation count.
+        run: its rounds, participation, steps, directions of a batch, rate, schedule, batch and size of a perturbation count.
         clients: who takes part.
         held: what is scored.
         seed: what is left to chance.
-        directions: how many share a batch and its unperturbed loss; one is measured on both sides.
     """
     training, rounds = run.federation.training, run.federation.rounds
+    directions = training.directions_per_batch
     dice = np.random.default_rng(seed)
     weights = np.zeros(held.gradients.shape[1], np.float32)
     forwards, total = 0, rounds.total or 1
@@ -46,11 +45,11 @@ def foretold(
         moved = np.zeros_like(weights)
         for client in members:
             here = weights.copy()
-            for _ in range(training.steps):
+            for _ in range(training.steps // directions):
                 batch = client.texts[dice.choice(len(client.texts.labels), training.batch, replace=False)]
                 signs = dice.choice(np.array([-1, 1], np.float32), (len(here), directions))
                 here -= np.float32(rate) * (signs @ _differences(batch, here, signs, training.eps))
-                forwards += training.batch * (2 if directions == 1 else directions + 1)
+            forwards += training.batch * evaluations(training.steps, directions)
             moved += np.float32(client.examples / sum(one.examples for one in members)) * (here - weights)
         weights += moved
         shift = held.gradients @ weights
@@ -92,7 +91,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("row", metavar="EXPERIMENT/ROW")
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="other settings of its federation, as TOML has them")
-    parser.add_argument("--directions", type=int, default=1, help="how many share a batch and its unperturbed loss")
     parser.add_argument("--seeds", type=int, default=4, help="how often; means are shown")
     arguments = parser.parse_intermixed_args()
     try:
@@ -100,7 +98,7 @@ def main() -> int:
         clients, held = margins.read(run.federation)
     except (FedkseedError, ValueError) as error:
         parser.error(str(error))
-    curves = np.array([list(foretold(run, clients, held, seed, arguments.directions)) for seed in range(arguments.seeds)])
+    curves = np.array([list(foretold(run, clients, held, seed)) for seed in range(arguments.seeds)])
     last = curves.shape[1] - 1
     for version in sorted({*range(0, last, -(-last // SHOWN) or 1), last}):
         forwards, loss, accuracy = curves[:, version].mean(axis=0)

@@ -18,6 +18,7 @@ from benchmarks.quality.stage import Stage
 from fedkseed import model, workbench
 from fedkseed.ledger.operate import set_policy
 from fedkseed.pool import importance
+from fedkseed.zo.estimator import evaluations
 from fedkseed_client import training
 from fedkseed_client.events import Trained
 from fedkseed_client.machine import Assignment
@@ -69,13 +70,13 @@ class Party:
     def curve(self, outcome: Outcome) -> tuple[Point, ...]:
         """Scores, beside what clients had spent."""
         training = self._federation.training
-        spent = _bytes_before(outcome)
+        passes, spent = evaluations(training.steps, training.directions_per_batch), _bytes_before(outcome)
         return tuple(
             Point(
                 version=scored.version,
                 seconds=scored.at_seconds,
                 updates=updates,
-                forwards=2 * training.batch * training.steps * updates,
+                forwards=training.batch * passes * updates,
                 bytes=spent(scored.version),
                 metrics=dict(scored.metrics),
             )

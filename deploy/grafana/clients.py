@@ -206,8 +206,8 @@ COMPUTING = Row(
             kind="steps",
         ),
         Panel(
-            title="Time of a step",
-            meaning="Mean of a local step over the window, in the two forward passes and in writing the perturbed weights.",
+            title="Time of a batch",
+            meaning="Mean of a batch over the window: forward passes, two with one direction, and writing perturbed weights.",
             see="training.md",
             unit="s",
             queries=(Query(expr=C.mean("fedkseed_train_step_seconds", by="part"), legend="{{part}}"),),

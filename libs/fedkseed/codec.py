@@ -52,6 +52,10 @@ _TAGS = {message: tag for tag, message in _MESSAGES.items()}
 _FIELDS = {message: fields(message) for message in _TAGS}
 _NAMES = {message: tuple(spec.name for spec in specs) for message, specs in _FIELDS.items()}
 _VALUES = {message: attrgetter(*names) for message, names in _NAMES.items()}
+_USUAL = {  # what is not written where it says nothing new
+    message: {spec.name: spec.default for spec in specs if spec.metadata.get("wire") == "unless default"}
+    for message, specs in _FIELDS.items()
+}
 _SHORT = {message: {spec.name for spec in specs if spec.metadata.get("wire") == "f32"} for message, specs in _FIELDS.items()}
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _OUTCOMES = frozenset(get_args(Outcome))
@@ -74,8 +78,7 @@ def _receipt(receipt: Receipt) -> bytes:
 
 
 def _written(message: Message) -> bytes:
-    values = zip(_NAMES[type(message)], _VALUES[type(message)](message), strict=True)
-    content: dict[str, Any] = {"v": SCHEMA, "t": kind(message), **dict(values)}
+    content: dict[str, Any] = {"v": SCHEMA, "t": kind(message), **_plain(message)}
     if not (short := _SHORT[type(message)]):
         return bytes(msgpack.packb(content, default=_plain))
     double, single = msgpack.Packer(), msgpack.Packer(use_single_float=True)
@@ -91,9 +94,13 @@ def _single(value: float) -> float:
         return float(np.float32(value))
 
 
-def _plain(round_: Round) -> dict[str, Any]:
-    """A round inside a snapshot: a map of its fields."""
-    return dict(zip(_NAMES[Round], _VALUES[Round](round_), strict=True))
+def _plain(message: Message) -> dict[str, Any]:
+    """A message as a map of its fields; so is a round inside a snapshot."""
+    content = dict(zip(_NAMES[type(message)], _VALUES[type(message)](message), strict=True))
+    for name, usual in _USUAL[type(message)].items():
+        if content[name] == usual:
+            del content[name]
+    return content
 
 
 def decode(data: bytes) -> Message:
@@ -217,7 +224,7 @@ def _read(message: type[Any], content: Mapping[str, Any]) -> Any:
         if spec.name not in content and spec.default is MISSING:
             raise DecodeError(f"{_TAGS[message]}: {spec.name} is missing")
         try:
-            values[spec.name] = _CHECKS[spec.name](content.get(spec.name))
+            values[spec.name] = _CHECKS[spec.name](content.get(spec.name, spec.default))
         except DecodeError as error:
             raise DecodeError(f"{_TAGS[message]}: {spec.name}: {error}") from error
     if message is Update and len(values["k"]) != len(values["g"]):
@@ -244,10 +251,12 @@ def _count(value: Any) -> int:
     return number
 
 
-def _up_to(most: int) -> Check:
+def _up_to(most: int, least: int = 0) -> Check:
     def check(value: Any) -> int:
         if (number := _count(value)) > most:
             raise DecodeError(f"more than {most}")
+        if number < least:
+            raise DecodeError(f"less than {least}")
         return number
 
     return check
@@ -358,6 +367,7 @@ _CHECKS: Mapping[str, Check] = {  # a key means the same in every message that h
     "batch": _up_to(MAX_BATCH),
     "participation": _positive,
     "max_staleness": _or_nil(_count),
+    "directions_per_batch": _up_to(MAX_PAIRS, least=1),
     "genesis": _binary,
     "coefficients": _integers,
     "delta": _or_nil(_integers),

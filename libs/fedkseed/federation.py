@@ -104,10 +104,16 @@ class Training(_Checked):
     """Hyper-parameters of the clients' local steps (Qin et al. 2024, Algorithm 1)."""
 
     steps: Annotated[int, Field(ge=1, le=65536)] = 200  # tau
+    directions_per_batch: PositiveInt = 1  # 1: two-sided differences; more share one loss at the unperturbed weights
     eps: PositiveFloat = 5e-4
     lr: PositiveFloat = 3e-7  # eta
     batch: Annotated[int, Field(ge=1, le=MAX_BATCH)] = 1
     importance: bool = False  # FedKSeed-Pro: draw important seeds more often
+
+    def __post_init__(self) -> None:
+        """Refuse steps that would leave a batch with fewer directions than others."""
+        if self.steps % self.directions_per_batch:
+            raise ValueError(f"steps ({self.steps}) must be a multiple of directions_per_batch ({self.directions_per_batch})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,7 +269,7 @@ class Simulation(_Checked):
     """The circumstances of a federation in one process under a virtual clock."""
 
     seed: Count = 0
-    step_seconds: PositiveFloat = 1.0  # virtual time of one local step at speed factor 1
+    step_seconds: PositiveFloat = 1.0  # virtual time of two forward passes of a batch at speed factor 1
     speeds: Speeds = field(default_factory=Speeds)
     network: Network = field(default_factory=Network)
     dropout: Fraction = 0.0  # chance that a client, invited to a round, is gone for that round

@@ -37,6 +37,7 @@ class Round:
     delta: bytes | None  # packed difference to version - 1; nil at version 0
     importance: bytes | None  # K nibbles, low one first; nil samples uniformly
     max_staleness: int | None = None  # lets a client abandon what nobody would accept; nil when not stated
+    directions_per_batch: int = field(default=1, metadata={"wire": "unless default"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ class Bench:
         source: where they come from, for what is wrong with them.
         client: whose they are.
         seed: root of the client's random choices.
-        stepped: told of the time of every local step; called from the thread that trains.
+        stepped: told of the time of every batch; called from the thread that trains.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Bench:
             assignment,
             weights=bench.weights,
             prepare=bench.reader.prepare,
-            loss=timed(loss, self._stepped),
+            loss=timed(loss, self._stepped, directions=assignment.round.directions_per_batch),
             examples=encoded,
             generator=training.generator(self._seed, self._client, assignment.base),
         )

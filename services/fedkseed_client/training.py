@@ -34,7 +34,7 @@ def measure(
     Args:
         assignment: the version to start from, and the round's settings.
         weights: of the working model.
-        prepare: arranges a batch, once for both losses of a step.
+        prepare: arranges a batch, once for all of its losses.
         loss: mean loss of the working model on such a batch.
         examples: the client's data; never empty.
         generator: the only source of chance.
@@ -45,9 +45,10 @@ def measure(
     return train(
         weights,
         loss,
-        map(prepare, batches(examples, round_.steps, round_.batch, generator)),
+        map(prepare, batches(examples, -(-round_.steps // round_.directions_per_batch), round_.batch, generator)),
         coefficients=assignment.coefficients,
         directions=generator.choice(size, round_.steps, p=odds),
+        per_batch=round_.directions_per_batch,
         eps=round_.eps,
         lr=round_.lr,
     )
@@ -71,10 +72,10 @@ def generator(seed: int, client: str, base: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([seed, name, base]))
 
 
-def batches(examples: Sequence[Encoded], steps: int, size: int, generator: np.random.Generator) -> Iterator[Sequence[Encoded]]:
+def batches(examples: Sequence[Encoded], count: int, size: int, generator: np.random.Generator) -> Iterator[Sequence[Encoded]]:
     """Batches without replacement, epoch after epoch, each epoch in a new order."""
     order: list[int] = []
-    for _ in range(steps):
+    for _ in range(count):
         while len(order) < min(size, len(examples)):
             order += generator.permutation(len(examples)).tolist()
         batch, order = order[:size], order[size:]

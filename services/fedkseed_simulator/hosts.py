@@ -13,6 +13,7 @@ from fedkseed.reactor import Reactor
 from fedkseed.replica import Replica
 from fedkseed.transport.memory import MemoryBroker
 from fedkseed.transport.topology import personal, shared
+from fedkseed.zo.estimator import evaluations
 from fedkseed_aggregator import machine as aggregator
 from fedkseed_aggregator import shell as aggregator_shell
 from fedkseed_aggregator.events import Event as AggregatorEvent
@@ -152,7 +153,7 @@ class ClientHost:
 
 
 class VirtualTrainer:
-    """A `Trainer` that takes virtual time: steps, times the time of one, times how slow the client is."""
+    """A `Trainer` that takes virtual time: that of a step for each two forward passes, times how slow the client is."""
 
     def __init__(self, world: World, name: str, process: Process[ClientEvent], train: Train) -> None:
         self._settings = world.federation.simulation
@@ -168,7 +169,8 @@ class VirtualTrainer:
             declined = Declined(base=round_.version, attempt=round_.attempt)
             self._timer = self._process.later(0.0, lambda: declined)
             return
-        seconds = round_.steps * self._settings.step_seconds * self._slowness
+        passes = evaluations(round_.steps, round_.directions_per_batch)
+        seconds = passes / 2 * self._settings.step_seconds * self._slowness
         self._timer = self._process.later(seconds, lambda: self._measured(assignment, seconds))
 
     def _measured(self, assignment: Assignment, seconds: float) -> Trained:

@@ -77,6 +77,7 @@ def _facts(federation: Federation, outcome: Outcome, weights_digest: str) -> tup
         ("support", federation.model.support or "all parameters"),
         ("seed pool", f"{pool.family}, K = {pool.size}, seed {pool.seed}"),
         ("training", f"{training.steps} steps of batch {training.batch}, eps {training.eps:g}, learning rate {training.lr:g}"),
+        ("directions of a batch", f"{training.directions_per_batch}"),
         ("rounds", f"cohort {rounds.cohort}, staleness up to {rounds.max_staleness}, {rounds.staleness_law}"),
         ("genesis: base digest", genesis.base_digest),
         ("state digest", outcome.head.digest.hex()),

@@ -59,6 +59,16 @@ def test_a_federation_learns_with_every_family(tiny_base, tmp_path, family):
     assert after < 0.9 * before
 
 
+@pytest.mark.parametrize("family", ["hadamard", "gaussian"])
+def test_directions_of_a_batch_learn_as_much_in_little_more_than_half_the_time(tiny_base, tmp_path, family):
+    alone = federation(tiny_base, tmp_path, pool={"family": family}, training=LEARNING)
+    together, _ = simulate(replace(alone, training=replace(alone.training, directions_per_batch=8)))
+    before, after = losses(together)
+    assert after < 0.9 * before
+    assert together.seconds / simulate(alone)[0].seconds == pytest.approx(45 / 80)
+    assert all(len(closed.commit.members) == 3 for closed in together.rounds)
+
+
 def test_a_run_leaves_ledger_journal_and_report(tiny_base, tmp_path):
     out = tmp_path / "runs" / "first"
     report = run(federation(tiny_base, tmp_path), out)

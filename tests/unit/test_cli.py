@@ -39,6 +39,8 @@ def run(monkeypatch, capsys):
         ({"training": {"lr": 0}}, "training.lr"),
         ({"training": {"lr": "fast"}}, "training.lr"),
         ({"training": {"steps": 1.5}}, "training.steps"),
+        ({"training": {"directions_per_batch": 3}}, "training: steps (16) must be a multiple of directions_per_batch (3)"),
+        ({"training": {"directions_per_batch": 0}}, "training.directions_per_batch"),
         ({"rounds": {"cohort": 0}}, "rounds.cohort"),
         ({"rounds": {"minimum": 9}}, "minimum (9) must not exceed cohort (3)"),
         ({"rounds": {"participation": 1.5}}, "rounds.participation"),

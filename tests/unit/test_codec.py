@@ -61,6 +61,7 @@ rounds = st.builds(
     delta=st.none() | packed,
     importance=st.none() | packed,
     max_staleness=st.none() | counts,
+    directions_per_batch=st.just(1) | st.integers(1, 65536),
 )
 receipts = st.builds(
     Receipt,
@@ -205,7 +206,7 @@ def test_a_key_with_any_other_content_is_refused_or_read_but_never_crashes(messa
 @given(messages, st.data())
 def test_a_missing_key_is_refused_by_name(message, data):
     content = as_map(message)
-    key = data.draw(st.sampled_from(sorted(content.keys() - {"max_staleness"})))
+    key = data.draw(st.sampled_from(sorted(content.keys() - {"max_staleness", "directions_per_batch"})))
     del content[key]
     with pytest.raises(DecodeError, match=f"{key}: unknown" if key in "vt" else f"{key} is missing"):
         decode(msgpack.packb(content))
@@ -220,6 +221,12 @@ def test_a_round_without_max_staleness_leaves_it_open():
     content = as_map(plain_round)
     del content["max_staleness"]
     assert decode(msgpack.packb(content)) == replace(plain_round, max_staleness=None)
+
+
+def test_one_direction_of_a_batch_goes_without_saying():
+    assert "directions_per_batch" not in as_map(plain_round)
+    assert as_map(replace(plain_round, directions_per_batch=8))["directions_per_batch"] == 8
+    assert decode(msgpack.packb(as_map(plain_round) | {"directions_per_batch": 1})) == plain_round
 
 
 def test_whole_numbers_are_read_where_floats_are_expected():
@@ -284,6 +291,9 @@ def test_an_update_with_a_wrong_field_is_refused(key, value):
         ("delta", bytes(8192 + 655361)),
         ("importance", bytes(32769)),
         ("max_staleness", -1),
+        ("directions_per_batch", 0),
+        ("directions_per_batch", 65537),
+        ("directions_per_batch", None),
     ],
 )
 def test_a_round_with_a_wrong_field_is_refused(key, value):

@@ -101,12 +101,13 @@ def test_a_ledger_is_these_numbers():
 
 
 def test_a_ledger_begins_with_the_base_model_and_an_open_round():
-    head = found(genesis(), policy(deadline_seconds=60.0, max_staleness=3, steps=7), 1000.0)
+    head = found(genesis(), policy(deadline_seconds=60.0, max_staleness=3, steps=14, directions_per_batch=7), 1000.0)
     assert not head.coefficients.any()
     assert head.digest == state_digest(genesis_digest(genesis()), 0, np.zeros(K, np.int64))
     opened = head.round
     assert (opened.version, opened.attempt, opened.last, opened.delta) == (0, 0, False, None)
-    assert (opened.opened, opened.deadline, opened.steps, opened.max_staleness) == (1000.0, 1060.0, 7, 3)
+    assert (opened.opened, opened.deadline, opened.max_staleness) == (1000.0, 1060.0, 3)
+    assert (opened.steps, opened.directions_per_batch) == (14, 7)
     assert (opened.state, opened.nonce) == (head.digest[:16], nonce(head.digest, 0))
 
 

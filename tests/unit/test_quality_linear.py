@@ -24,17 +24,17 @@ CLIENTS = {f"c{i}": Client(texts=texts(64, seed=i), examples=100 * (i + 1)) for 
 HELD = texts(200, seed=99)
 
 
-def told(*, seed=0, directions=1, **changes):
+def told(*, seed=0, steps=10, directions=1, **changes):
     run = experiments.run(METHODS, METHODS.row("ours: sparse"), 1)
-    training = replace(run.federation.training, lr=0.05, steps=10, batch=4)
+    training = replace(run.federation.training, lr=0.05, steps=steps, directions_per_batch=directions, batch=4)
     rounds = replace(run.federation.rounds, total=40, participation=0.5)
     run = replace(run, federation=replace(run.federation, training=training, rounds=rounds), **changes)
-    return list(foretold(run, CLIENTS, HELD, seed, directions))
+    return list(foretold(run, CLIENTS, HELD, seed))
 
 
 @pytest.mark.parametrize("directions", [1, 4])
 def test_it_learns(directions):
-    forwards, loss, accuracy = told(directions=directions)[-1]
+    forwards, loss, accuracy = told(steps=10 * directions, directions=directions)[-1]
     assert accuracy > 0.75
     assert loss < 0.5 * HELD.losses(np.zeros((200, 1), np.float32))[0]
     assert forwards > 0
@@ -47,8 +47,8 @@ def test_the_same_seed_tells_the_same_and_a_schedule_something_else():
 
 
 @pytest.mark.parametrize(("directions", "passes"), [(1, 2), (4, 5), (8, 9)])
-def test_directions_of_a_step_share_the_unperturbed_loss(directions, passes):
-    first = told(directions=directions)[0][0]
+def test_directions_of_a_batch_share_the_unperturbed_loss(directions, passes):
+    first = told(steps=10 * directions, directions=directions)[0][0]
     members = first / (10 * 4 * passes)
     assert members == int(members)
     assert 1 <= members <= 4

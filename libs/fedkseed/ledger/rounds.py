@@ -229,6 +229,7 @@ def opening(
         delta=delta,
         importance=pack(levels(importance_sums, importance_counts)) if policy.training.importance else None,
         max_staleness=policy.rounds.max_staleness,
+        directions_per_batch=policy.training.directions_per_batch,
     )
 
 

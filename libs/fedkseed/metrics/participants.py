@@ -42,7 +42,7 @@ class TrainingMetrics:
     def __init__(self, registry: Registry) -> None:
         self._step = registry.histogram(
             "train_step_seconds",
-            "A local step's time in the two forward passes, and in writing the two perturbed sets of weights.",
+            "A batch's time in forward passes, two with one direction, and in writing the perturbed weights of each.",
             BRIEF_SECONDS,
             part=("forward", "materialise"),
         )
@@ -66,7 +66,7 @@ class TrainingMetrics:
         )
 
     def stepped(self, forward_seconds: float, materialise_seconds: float) -> None:
-        """A local step was taken."""
+        """A batch was measured."""
         self._step.labels("forward").observe(forward_seconds)
         self._step.labels("materialise").observe(materialise_seconds)
 

@@ -116,7 +116,9 @@ class Master:
         self._weights._scatter_()
 
     def move_(self, k: int, ticks: float) -> None:
-        """Take a step of `ticks` along -z_k; carried out by the next perturbation."""
+        """Take a step of `ticks` along -z_k; carried out by the next perturbation, or by the next step."""
+        if self._move:
+            self._steps.step_(self._last, self._move, k, 0.0)
         self._last, self._move = k, ticks * self._weights.tick
 
 
