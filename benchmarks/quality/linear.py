@@ -3,8 +3,8 @@
     python -m benchmarks.quality.linear "methods/ours: 1/10,000, by agreement, one client a round, 80 rounds, cosine"
     python -m benchmarks.quality.linear EXPERIMENT/ROW training.lr=2e-4 training.steps=40 training.directions_per_batch=8
 
-Steps are what clients do: batches of their texts, random signs, differences of two losses, rounds weighted by numbers of
-examples. It leaves out what is not linear, so it is no result; docs/log.md says how far it foretold results.
+Steps are what clients do: batches of their texts, a pool of random signs, differences of two losses, rounds weighted by numbers
+of examples. It leaves out what is not linear, so it is no result; docs/log.md says how far it foretold results.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.quality import experiments, margins
 from benchmarks.quality.experiments import Run
@@ -23,37 +24,50 @@ from fedkseed.errors import FedkseedError
 from fedkseed.zo.estimator import evaluations
 
 SHOWN = 10  # versions of a curve
+BLOCK = 1024  # positions whose directions are there at a time
 
 
 def foretold(run: Run, clients: Mapping[str, Client], held: Texts, seed: int) -> Iterator[tuple[int, float, float]]:
     """Forwards, loss and accuracy on texts that no client trains on, after every round.
 
     Args:
-        run: its rounds, participation, steps, directions of a batch, rate, schedule, batch and size of a perturbation count.
+        run: the size of its pool, its training, schedule, participation and number of rounds count.
         clients: who takes part.
         held: what is scored.
         seed: what is left to chance.
     """
     training, rounds = run.federation.training, run.federation.rounds
-    directions = training.directions_per_batch
+    size, directions, total = run.federation.pool.size, training.directions_per_batch, rounds.total or 1
     dice = np.random.default_rng(seed)
-    weights = np.zeros(held.gradients.shape[1], np.float32)
-    forwards, total = 0, rounds.total or 1
+    *own, held = _along_pool([*(client.texts for client in clients.values()), held], size, dice)
+    parties = [replace(client, texts=texts) for client, texts in zip(clients.values(), own, strict=True)]
+    coefficients = np.zeros(size, np.float32)
+    forwards = 0
     for version in range(total):
-        rate = training.lr * factor(run.schedule, version / total)
-        members = _invited(list(clients.values()), rounds.participation, dice)
-        moved = np.zeros_like(weights)
-        for client in members:
-            here = weights.copy()
+        rate = np.float32(training.lr * factor(run.schedule, version / total))
+        members = _invited(parties, rounds.participation, dice)
+        moved = np.zeros_like(coefficients)
+        for member in members:
+            here = coefficients.copy()
             for _ in range(training.steps // directions):
-                batch = client.texts[dice.choice(len(client.texts.labels), training.batch, replace=False)]
-                signs = dice.choice(np.array([-1, 1], np.float32), (len(here), directions))
-                here -= np.float32(rate) * (signs @ _differences(batch, here, signs, training.eps))
+                batch = member.texts[dice.choice(len(member.texts.labels), training.batch, replace=False)]
+                drawn = dice.integers(0, size, directions)
+                np.subtract.at(here, drawn, rate * _differences(batch, here, drawn, training.eps))
             forwards += training.batch * evaluations(training.steps, directions)
-            moved += np.float32(client.examples / sum(one.examples for one in members)) * (here - weights)
-        weights += moved
-        shift = held.gradients @ weights
+            moved += np.float32(member.examples / sum(one.examples for one in members)) * (here - coefficients)
+        coefficients += moved
+        shift = held.gradients @ coefficients
         yield forwards, float(held.losses(shift[:, None])[0]), held.accuracy(shift)
+
+
+def _along_pool(several: Sequence[Texts], size: int, dice: np.random.Generator) -> list[Texts]:
+    """The same texts, with the gradients of their margins along the directions of a pool, which are random signs."""
+    gradients = np.concatenate([texts.gradients for texts in several])
+    along = np.zeros((len(gradients), size), np.float32)
+    for block in np.array_split(gradients, -(-gradients.shape[1] // BLOCK), axis=1):
+        along += block @ dice.choice(np.array([-1, 1], np.float32), (block.shape[1], size))
+    parts = np.split(along, np.cumsum([len(texts.labels) for texts in several])[:-1])
+    return [replace(texts, gradients=part) for texts, part in zip(several, parts, strict=True)]
 
 
 def _invited(clients: list[Client], participation: float, dice: np.random.Generator) -> list[Client]:
@@ -63,10 +77,10 @@ def _invited(clients: list[Client], participation: float, dice: np.random.Genera
     return members
 
 
-def _differences(batch: Texts, weights: Floats, signs: Floats, eps: float) -> Floats:
-    """Scalar gradients of a batch along directions: [directions]."""
-    there, along = (batch.gradients @ weights)[:, None], np.float32(eps) * (batch.gradients @ signs)
-    if signs.shape[1] == 1:
+def _differences(batch: Texts, coefficients: Floats, drawn: NDArray[np.int64], eps: float) -> Floats:
+    """Scalar gradients of a batch along the directions drawn, shape [directions]."""
+    there, along = (batch.gradients @ coefficients)[:, None], np.float32(eps) * batch.gradients[:, drawn]
+    if len(drawn) == 1:
         return np.asarray((batch.losses(there + along) - batch.losses(there - along)) / (2 * eps), np.float32)
     return np.asarray((batch.losses(there + along) - batch.losses(there)) / eps, np.float32)
 

@@ -29,7 +29,7 @@ Floats = NDArray[np.float32]
 class Texts:
     """Texts as the base reads them."""
 
-    gradients: Floats  # of the margin, [texts, positions of the support]
+    gradients: Floats  # of the margin, [texts, positions of the support, or directions]
     margins: Floats  # [texts], at the base
     labels: NDArray[np.int64]  # [texts], 0 or 1
 
