@@ -4,7 +4,8 @@
     python -m benchmarks.quality.linear EXPERIMENT/ROW training.lr=2e-4 training.steps=40 training.directions_per_batch=8
 
 Steps are what clients do: batches of their texts, a pool of random signs, differences of two losses, rounds weighted by numbers
-of examples. It leaves out what is not linear, so it is no result; docs/log.md says how far it foretold results.
+of examples. It leaves out what is not linear and most of the clients' texts, so it is no result; docs/log.md says how far it
+foretold results.
 """
 
 import argparse
