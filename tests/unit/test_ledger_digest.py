@@ -5,8 +5,10 @@ import hashlib
 import numpy as np
 import pytest
 
+from fedkseed.federation import Policy, Training
 from fedkseed.genesis import genesis_digest
-from fedkseed.ledger.digest import policy_digest, state_digest
+from fedkseed.ledger import records
+from fedkseed.ledger.digest import policy_bytes, policy_digest, state_digest
 from fedkseed.ledger.invitation import invited, nonce
 from tests.ledgers import policy
 
@@ -31,9 +33,17 @@ def test_coefficients_of_any_memory_layout_give_the_same_digest():
     assert state_digest(bytes(32), 1, values.astype(">i8")) == state_digest(bytes(32), 1, values)
 
 
+def test_a_policy_without_later_settings_has_the_digest_that_it_always_had():
+    assert policy_digest(Policy()) == "24fd2d6242ac43f4e292696a176c9274d6d9de135815742d5e21ef900d369bb3"
+    shared = Policy(training=Training(directions_per_batch=8))
+    assert records.policy(policy_bytes(shared)) == shared
+    assert records.policy(policy_bytes(Policy())) == Policy()
+
+
 def test_a_policy_digest_changes_with_any_setting():
-    digests = {policy_digest(policy(**changes)) for changes in ({}, {"lr": 0.25}, {"cohort": 3}, {"total": 9})}
-    assert len(digests) == 4
+    others = ({}, {"lr": 0.25}, {"cohort": 3}, {"total": 9}, {"directions_per_batch": 8})
+    digests = {policy_digest(policy(**changes)) for changes in others}
+    assert len(digests) == len(others)
     assert policy_digest(policy()) == policy_digest(policy())
 
 

@@ -36,8 +36,10 @@ def policy_digest(policy: Policy) -> str:
 
 
 def policy_bytes(policy: Policy) -> bytes:
-    """A policy as canonical JSON; what is not robust does not mention it."""
+    """A policy as canonical JSON. What came later is not mentioned where it says nothing new: digests stay what they were."""
     content = asdict(policy)
     if policy.robust is None:
         del content["robust"]
+    if policy.training.directions_per_batch == 1:
+        del content["training"]["directions_per_batch"]
     return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
