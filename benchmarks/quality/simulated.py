@@ -15,7 +15,7 @@ from benchmarks.quality.experiments import Run, Schedule
 from benchmarks.quality.moving import Following, Moving
 from benchmarks.quality.records import Point, Result
 from benchmarks.quality.stage import Stage
-from fedkseed import model, workbench
+from fedkseed import llm, model, workbench
 from fedkseed.ledger.operate import set_policy
 from fedkseed.pool import importance
 from fedkseed.zo.estimator import evaluations
@@ -50,8 +50,10 @@ class Party:
         if base.support is None and self._federation.pool.family != "hadamard":
             moving = Moving(base, self.stage.dtype, self.stage.device)
             self._weights: Any = Following(moving, self._federation.pool, self._genesis.tick)
+            self._reader = self.stage.reader
         else:
-            self._weights = workbench.set_up(self._genesis, base, dtype=self.stage.dtype).weights
+            bench = workbench.set_up(self._genesis, base, dtype=self.stage.dtype)
+            self._weights, self._reader = bench.weights, bench.reader
         self._updates = 0
         self._scores: list[tuple[Scored, int]] = []  # and how many updates had come by then
 
@@ -70,25 +72,34 @@ class Party:
     def curve(self, outcome: Outcome) -> tuple[Point, ...]:
         """Scores, beside what clients had spent."""
         training = self._federation.training
-        passes, spent = evaluations(training.steps, training.directions_per_batch), _bytes_before(outcome)
+        passes, spent = self._passes(), _bytes_before(outcome)
         return tuple(
             Point(
                 version=scored.version,
                 seconds=scored.at_seconds,
                 updates=updates,
-                forwards=training.batch * passes * updates,
+                forwards=round(training.batch * passes * updates),
                 bytes=spent(scored.version),
                 metrics=dict(scored.metrics),
             )
             for scored, updates in self._scores
         )
 
+    def _passes(self) -> float:
+        """Forward passes of a batch that an update takes; layers that are computed once for a batch count once."""
+        training, trunk = self._federation.training, self._reader.trunk
+        passes = evaluations(training.steps, training.directions_per_batch)
+        if trunk is None:
+            return passes
+        kept = len(trunk.layers) / len(llm.parts(self.stage.base.model)[1])
+        return passes - kept * (passes - -(-training.steps // training.directions_per_batch))
+
     def _train(self, client: str, assignment: Assignment) -> Trained:
         measured = training.measure(
             assignment,
             weights=self._weights,
-            prepare=self.stage.reader.prepare,
-            loss=self.stage.reader.mean_loss,
+            prepare=self._reader.prepare,
+            loss=self._reader.mean_loss,
             examples=self.stage.clients[client],
             generator=training.generator(self._run.seed, client, assignment.base),
         )

@@ -5,7 +5,7 @@ liking for one of the label words moves all texts at once and is soon unlearned,
 texts apart.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from fedkseed import llm, objectives
+from fedkseed import llm, objectives, trunk
 from fedkseed.errors import EmptyData, FileError, SettingError
 from fedkseed.federation import Objective
-from fedkseed.model import open_base
+from fedkseed.model import Base, open_base
 from fedkseed.objectives import Encoded, LabelWordsTask
 from fedkseed.reading import Reader
 from fedkseed.zo import support
@@ -25,7 +25,7 @@ from fedkseed.zo.layout import Support
 BATCH = 4  # passages or examples whose gradient is taken together
 
 
-def on_text(base: str, text: Path, *, fraction: float, samples: int, length: int, seed: int) -> Support:
+def on_text(base: str, text: Path, *, fraction: float, samples: int, length: int, seed: int, first_layer: int = 0) -> Support:
     """The parameters with the largest squared gradients of the language-model loss on passages of a text.
 
     Args:
@@ -35,9 +35,10 @@ def on_text(base: str, text: Path, *, fraction: float, samples: int, length: int
         samples: passages looked at, `BATCH` at a time.
         length: tokens of a passage.
         seed: which passages.
+        first_layer: the first whose parameters may be chosen; what layers before it make of a batch is then made once.
 
     Raises:
-        SettingError: the fraction is not above 0 and at most 1.
+        SettingError: the fraction is not above 0 and at most 1, or more than what may be chosen; there is no such layer.
         BaseMissing: the base cannot be found or loaded.
         FileError: the text cannot be read.
         EmptyData: the text is shorter than a passage.
@@ -54,7 +55,8 @@ def on_text(base: str, text: Path, *, fraction: float, samples: int, length: int
     if not passages:
         raise EmptyData(f"{text}: shorter than a passage of {length} tokens")
     losses = (llm.text_loss(opened.model, passages[i : i + BATCH]) for i in range(0, len(passages), BATCH))
-    return support.largest(support.squared_gradients(opened.parameters, losses), fraction)
+    parameters, share = _candidates(opened, first_layer, fraction, lambda: llm.text_loss(opened.model, passages[:1]))
+    return support.largest(support.squared_gradients(parameters, losses), share)
 
 
 def on_examples(
@@ -66,6 +68,7 @@ def on_examples(
     fraction: float,
     samples: int,
     seed: int,
+    first_layer: int = 0,
 ) -> Support:
     """The parameters whose gradients agree most on what examples are to teach.
 
@@ -77,9 +80,10 @@ def on_examples(
         fraction: share of the trainable parameters.
         samples: examples looked at, at most, `BATCH` at a time.
         seed: which examples.
+        first_layer: see `on_text`.
 
     Raises:
-        SettingError: the fraction is not above 0 and at most 1, or responses are to be guessed.
+        SettingError: as of `on_text`, or responses are to be guessed.
         BaseMissing: the base cannot be found or loaded.
         EmptyData: all examples have the same label.
     """
@@ -95,7 +99,22 @@ def on_examples(
         return (weights * losses).sum() / len(batch)
 
     losses = (loss(told[i : i + BATCH]) for i in range(0, len(told), BATCH))
-    return support.steadiest(opened.parameters, losses, fraction)
+    parameters, share = _candidates(opened, first_layer, fraction, lambda: loss(told[:1]))
+    return support.steadiest(parameters, losses, share)
+
+
+def _candidates(
+    opened: Base, first_layer: int, fraction: float, run: Callable[[], torch.Tensor]
+) -> tuple[Mapping[str, torch.nn.Parameter], float]:
+    """What may be chosen, and the share of it that is a fraction of all parameters."""
+    if not first_layer:
+        return opened.parameters, fraction
+    reached = trunk.from_layer(opened.model, first_layer, run)
+    parameters = {name: p for name, p in opened.parameters.items() if p in reached}
+    total, left = (sum(p.numel() for p in some.values()) for some in (opened.parameters, parameters))
+    if fraction * total > left:
+        raise SettingError(f"fraction: {fraction} of the parameters are more than there are from layer {first_layer} on")
+    return parameters, fraction * total / left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

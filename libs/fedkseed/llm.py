@@ -45,6 +45,7 @@ def load_base(base: str | Path) -> tuple[transformers.PreTrainedModel, Any]:
     return model, tokenizer
 
 
+UNFIT = (AttributeError, IndexError, RuntimeError, TypeError, ValueError)  # what code says of inputs that are new to it
 _DATA_ONLY = {"trust_remote_code": False}
 _LOADING = threading.Lock()  # transformers changes torch for all threads while it loads: two at once break each other
 _UNLOADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, StrictDataclassError)

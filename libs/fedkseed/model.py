@@ -38,6 +38,13 @@ class Base:
     support: Support | None
 
     @property
+    def trained(self) -> Mapping[str, torch.nn.Parameter]:
+        """The parameters that have a position in the support; all of them where there is none."""
+        if self.support is None:
+            return self.parameters
+        return {name: p for name, p in self.parameters.items() if name in self.support}
+
+    @property
     def layout(self) -> tuple[TensorSpec, ...]:
         """What a genesis says of the tensors."""
         return layout.describe(self.parameters)

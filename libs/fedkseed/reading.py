@@ -1,21 +1,23 @@
 """How a model is read: batches arranged for one forward pass, and the losses of an objective.
 
 Rules kept here: examples share one row where that is cheaper and the model keeps them apart; hidden states are gathered
-before the output embedding, so logits exist only where they are read; what does not depend on weights is made once for all
-forward passes of a batch.
+before the output embedding, so logits exist only where they are read; what does not depend on weights that change is made once
+for all forward passes of a batch.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import torch
 
+from fedkseed import trunk
 from fedkseed.arrangement import Arrangement, OneRow, in_one_row, padded
-from fedkseed.llm import entrance
+from fedkseed.llm import UNFIT, entrance
 from fedkseed.objectives import Encoded, Task
+from fedkseed.trunk import Trunk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -26,6 +28,7 @@ class Prepared:
     rows: torch.Tensor  # where logits are read, shape (reads,)
     columns: torch.Tensor  # shape (reads,)
     targets: torch.Tensor  # shape (reads,)
+    kept: list[Any] = field(default_factory=list)  # what the trunk made of it, once it has
 
 
 class Reader:
@@ -37,10 +40,11 @@ class Reader:
     Args:
         model: a causal language model; its weights may change from one forward pass to the next.
         task: the objective.
+        trained: those of its parameters that change; without it, any may.
     """
 
-    def __init__(self, model: Any, task: Task) -> None:
-        self.model, self.task = model, task
+    def __init__(self, model: Any, task: Task, trained: Container[torch.nn.Parameter] | None = None) -> None:
+        self.model, self.task, self._trained = model, task, trained
 
     def prepare(self, batch: Sequence[Encoded]) -> Prepared:
         """Arrange a batch for any number of forward passes."""
@@ -54,7 +58,7 @@ class Reader:
 
     def losses(self, batch: Prepared) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss and hit (1 where the best answer was the target) of every target, in one forward pass, shapes (targets,)."""
-        with _gathering(self.model, batch.rows, batch.columns):
+        with self._without_trunk(batch), _gathering(self.model, batch.rows, batch.columns):
             logits = self._run(batch.inputs)
         return self.task.losses(logits[:, 0].float(), _to(logits.device, batch.targets))
 
@@ -98,9 +102,24 @@ class Reader:
         alone, mixed = self._try(rows, self._inputs(rows)), self._try(row, {"input_ids": self._inputs(row)["input_ids"]})
         try:
             apart = self._try(row, self._inputs(row))
-        except _UNFIT:
+        except UNFIT:
             return False
         return float((apart - alone).norm()) <= 0.1 * float((mixed - alone).norm())
+
+    @cached_property
+    def trunk(self) -> Trunk | None:
+        """The layers that are computed once for a batch."""
+        if self._trained is None:
+            return None
+        inputs = self._inputs(padded([_PROBE]))
+        with torch.inference_mode():
+            return trunk.find(self.model, self._trained, lambda: self._run(inputs))
+
+    def _without_trunk(self, batch: Prepared) -> AbstractContextManager[None]:
+        """Where the trunk is not computed, but for the batch's first time."""
+        if self.trunk is None:
+            return nullcontext()
+        return self.trunk.standing_in(batch.kept) if batch.kept else self.trunk.keeping(batch.kept)
 
     @torch.inference_mode()
     def _try(self, arranged: Arrangement, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -125,7 +144,7 @@ class Reader:
 
 
 _WINDOWS = ("sliding_window", "sliding_window_size", "attention_chunk_size", "window_size")  # tokens, as configurations say it
-_UNFIT = (AttributeError, IndexError, RuntimeError, TypeError, ValueError)  # whatever code says that expects other masks
+_PROBE = Encoded(tokens=(0, 1, 2, 3), reads=(3,), targets=())
 
 
 def _to(device: torch.device, line: torch.Tensor) -> torch.Tensor:

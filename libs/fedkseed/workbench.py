@@ -89,7 +89,7 @@ def set_up(
     return Workbench(
         base=base,
         task=task,
-        reader=Reader(base.model, task),
+        reader=Reader(base.model, task, trained=None if base.support is None else set(base.trained.values())),
         weights=_weights(genesis, base, dtype, threads, memory),
     )
 

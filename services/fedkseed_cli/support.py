@@ -1,6 +1,7 @@
 """Subcommand that chooses a sparse support."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,6 +21,9 @@ PASSAGES, EXAMPLES = 32, 400  # looked at
 @click.option(
     "--fraction", default=0.001, show_default=True, type=click.FloatRange(0, 1, min_open=True), help="Share of the parameters."
 )
+@click.option(
+    "--from-layer", "first_layer", default=0, show_default=True, type=click.IntRange(0), help="Choose from this layer on."
+)
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE", help="The support.safetensors to write.")
 @click.option(
     "--samples",
@@ -35,6 +39,7 @@ def support(
     unlabelled: bool,
     federation: Path | None,
     fraction: float,
+    first_layer: int,
     out: Path,
     samples: int | None,
     length: int,
@@ -45,22 +50,22 @@ def support(
     On public text, those with the largest squared gradients of the language-model loss: a federation that trains one
     thousandth of the weights needs several times fewer steps than one that trains all, and its clients no second copy of the
     model. On a few hundred examples, those whose gradients agree most on what is to be learned: fewer steps again.
+    What the layers before the first chosen parameter make of a batch is computed once for all of its directions.
     """
     from fedkseed import choosing, data
     from fedkseed import federation as settings
     from fedkseed.zo.support import write
 
+    common: Any = {"fraction": fraction, "seed": seed, "first_layer": first_layer}
     match text, examples, federation:
         case Path(), None, None:
-            chosen = choosing.on_text(base, text, fraction=fraction, samples=samples or PASSAGES, length=length, seed=seed)
+            chosen = choosing.on_text(base, text, samples=samples or PASSAGES, length=length, **common)
         case None, Path(), Path():
             objective, read = settings.load(federation).objective, data.read(examples)
             if unlabelled:
                 read = tuple({**example, "label": 0} for example in read)
             data.check(read, objective, examples)
-            chosen = choosing.on_examples(
-                base, objective, read, labelled=not unlabelled, fraction=fraction, samples=samples or EXAMPLES, seed=seed
-            )
+            chosen = choosing.on_examples(base, objective, read, labelled=not unlabelled, samples=samples or EXAMPLES, **common)
         case _:
             raise SettingError("give --text, or --examples and the --federation that they are for")
     write(out, chosen)
