@@ -11,7 +11,8 @@ experiment, and a row's own `federation` some for that row:
     name = "ours"
     method = "fedkseed"
     federation.pool.size = 1024
-    rates = [5e-5, 1e-4, 2e-4]      # learning rates to choose from, by a shorter run on other data; or
+    rates = [5e-5, 1e-4, 2e-4]      # learning rates to choose from, by a run on other data that is half as long; or
+    trial_length = 1.0              # as long: shorter ones take too large a rate for the best where rounds are of one client
     rate_of = "methods/other row"   # the one that was chosen for another row
     schedule = "cosine"             # of the learning rate, over the versions
 
@@ -51,6 +52,7 @@ class Row:
     method: Method
     federation: dict[str, Any] = field(default_factory=dict)
     rates: Rates | None = None
+    trial_length: Annotated[float, Field(gt=0, le=1)] = 0.5  # share of the rounds
     rate_of: str | None = None
     schedule: Schedule = "constant"
     seeds: tuple[int, ...] | None = None  # those of the experiment without it
@@ -134,14 +136,14 @@ def run(experiment: Experiment, row: Row, seed: int, folder: Path = FOLDER) -> R
     return Run(method=row.method, federation=described, schedule=row.schedule)
 
 
-def trials(run: Run, rates: Sequence[float]) -> dict[float, Run]:
-    """The runs that choose a learning rate: half as long, with a seed of their own, scored on examples for validation."""
+def trials(run: Run, rates: Sequence[float], length: float) -> dict[float, Run]:
+    """The runs that choose a learning rate: a share of the rounds, a seed of their own, scored on validation examples."""
     described = run.federation
     held_out = str(Path(described.data.held_out).with_name(VALIDATION))
     shorter = replace(
         described,
         data=replace(described.data, held_out=held_out),
-        rounds=replace(described.rounds, total=max(1, (described.rounds.total or 1) // 2)),
+        rounds=replace(described.rounds, total=max(1, int((described.rounds.total or 1) * length))),
         simulation=replace(described.simulation, seed=SEARCH_SEED),
     )
     return {rate: at_rate(replace(run, federation=shorter), rate) for rate in rates}

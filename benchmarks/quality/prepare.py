@@ -93,7 +93,8 @@ def files(paths: Iterable[str], base: str) -> None:
     """Make those of these files that can be made and are not there.
 
     Args:
-        paths: splits `.cache/quality/NAME/SPLIT.jsonl` and supports `.cache/quality/supports/TEXT-FRACTION.safetensors`.
+        paths: splits `.cache/quality/NAME/SPLIT.jsonl` and supports `.cache/quality/supports/TEXT-FRACTION.safetensors`,
+            where TEXT is `guessed@LAYER` for a choice by agreement from a layer on.
         base: of the supports.
     """
     missing = [path for path in map(Path, paths) if not path.exists()]
@@ -140,8 +141,8 @@ def _support(path: Path, base: str) -> None:
     started = time.monotonic()
     if text == "chance":
         chosen = by_chance(base, float(fraction))
-    elif text == "guessed":
-        chosen = by_agreement(base, float(fraction))
+    elif text.startswith("guessed"):
+        chosen = by_agreement(base, float(fraction), int(text.partition("@")[2] or 0))
     else:
         chosen = choosing.on_text(base, _text(text), fraction=float(fraction), samples=SAMPLES, length=LENGTH, seed=0)
     seconds = time.monotonic() - started
@@ -162,13 +163,12 @@ def by_chance(base: str, fraction: float) -> Support:
     return support.largest({name: torch.rand(p.shape, generator=dice) for name, p in parameters.items()}, fraction)
 
 
-def by_agreement(base: str, fraction: float) -> Support:
+def by_agreement(base: str, fraction: float, first_layer: int) -> Support:
     """On the validation texts of sentiment, whose labels the base guesses."""
     federation = settings.load(EXPERIMENTS / "sentiment.toml")
     examples = data.read(CACHE / "quality" / "sentiment" / "validation.jsonl")
-    return choosing.on_examples(
-        base, federation.objective, examples, labelled=False, fraction=fraction, samples=len(examples), seed=0
-    )
+    options: dict[str, Any] = {"labelled": False, "samples": len(examples), "seed": 0}
+    return choosing.on_examples(base, federation.objective, examples, fraction=fraction, first_layer=first_layer, **options)
 
 
 def _text(name: str) -> Path:

@@ -81,7 +81,7 @@ class Schedule:
         if row.rates is None or not self._searching:
             return {}
         run = experiments.run(experiment, row, experiments.SEARCH_SEED, self._folder)
-        return experiments.trials(run, row.rates)
+        return experiments.trials(run, row.rates, row.trial_length)
 
 
 def chosen(trials: Mapping[float, Run], found: Mapping[str, Record]) -> float | None:
