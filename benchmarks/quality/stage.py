@@ -1,17 +1,44 @@
 """What all methods share: base model, examples of every client, objective, held-out examples and how they are scored."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, overload
 
 import torch
 
 from fedkseed import data, llm, model, objectives
+from fedkseed.data import Example
 from fedkseed.federation import Federation
 from fedkseed.objectives import Encoded
 from fedkseed.reading import Reader
 from fedkseed_evaluator import scoring
 
 BYTES_OF_A_WEIGHT = 2  # as baselines are charged: averaged in float32 here, they could be sent in half of that
+
+
+class InTurn(Sequence[Encoded]):
+    """Examples that are encoded when their turn comes: a short run reads few of its clients'.
+
+    Args:
+        encode: of the task.
+        examples: as they are read.
+    """
+
+    def __init__(self, encode: Callable[[Example], Encoded], examples: Sequence[Example]) -> None:
+        self._encode, self._examples = encode, examples
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    @overload
+    def __getitem__(self, at: int) -> Encoded: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[Encoded]: ...
+
+    def __getitem__(self, at: int | slice) -> Encoded | list[Encoded]:
+        if isinstance(at, slice):
+            return [self._encode(example) for example in self._examples[at]]
+        return self._encode(self._examples[at])
 
 
 class Stage:
@@ -30,7 +57,7 @@ class Stage:
         self.task = objectives.bind(federation.objective, self.base.tokenizer)
         self.reader = Reader(self.base.model, self.task)
         self.clients: Mapping[str, Sequence[Encoded]] = {
-            name: [self.task.encode(example) for example in examples] for name, examples in self.dataset.clients.items()
+            name: InTurn(self.task.encode, examples) for name, examples in self.dataset.clients.items()
         }
 
     @property
