@@ -18,7 +18,7 @@ from benchmarks.targets import TARGETS, Record, Target
 HERE = Path(__file__).parent
 RECORDS = HERE / "records"
 DOCS = HERE.parent / "docs"
-BENCHMARKS = ("step", "memory", "startup", "rebuild", "wire", "latency", "aggregator", "several", "scale", "capacity")
+BENCHMARKS = ("step", "trunk", "memory", "startup", "rebuild", "wire", "latency", "aggregator", "several", "scale", "capacity")
 INTRODUCTION = """# Performance
 
 What to compare are ratios: a figure stands beside a baseline that was measured in the same run, on the same machine, unless it
