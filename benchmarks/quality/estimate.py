@@ -1,7 +1,7 @@
 """How long a run takes on two quiet cores, and a miniature of it.
 
-The figures are those of SmolLM2-135M in bfloat16, the forward pass on an EPYC with AVX-512, the others on a processor with AMX; where
-a run has a record, what it took is known.
+The figures are those of SmolLM2-135M in bfloat16, the forward pass on an EPYC with AVX-512, the others on a processor with
+AMX; where a run has a record, what it took is known.
 """
 
 from dataclasses import replace

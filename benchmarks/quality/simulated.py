@@ -18,7 +18,7 @@ from benchmarks.quality.stage import Stage
 from fedkseed import llm, model, workbench
 from fedkseed.ledger.operate import set_policy
 from fedkseed.pool import importance
-from fedkseed.zo.estimator import evaluations
+from fedkseed.zo.estimator import batch_count, evaluations
 from fedkseed_client import training
 from fedkseed_client.events import Trained
 from fedkseed_client.machine import Assignment
@@ -92,7 +92,7 @@ class Party:
         if trunk is None:
             return passes
         kept = len(trunk.layers) / len(llm.parts(self.stage.base.model)[1])
-        return passes - kept * (passes - -(-training.steps // training.directions_per_batch))
+        return passes - kept * (passes - batch_count(training.steps, training.directions_per_batch))
 
     def _train(self, client: str, assignment: Assignment) -> Trained:
         measured = training.measure(

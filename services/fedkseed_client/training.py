@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from fedkseed.pool import importance
+from fedkseed.zo.estimator import batch_count
 from fedkseed.zo.materialise import Working
 from fedkseed.zo.trainer import Measured, train
 from fedkseed_client.events import Trained
@@ -45,7 +46,7 @@ def measure(
     return train(
         weights,
         loss,
-        map(prepare, batches(examples, -(-round_.steps // round_.directions_per_batch), round_.batch, generator)),
+        map(prepare, batches(examples, batch_count(round_.steps, round_.directions_per_batch), round_.batch, generator)),
         coefficients=assignment.coefficients,
         directions=generator.choice(size, round_.steps, p=odds),
         per_batch=round_.directions_per_batch,

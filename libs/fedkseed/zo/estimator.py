@@ -11,9 +11,14 @@ import numpy as np
 MAX_SCALAR = 32768.0  # the ledger takes no larger scalar gradient
 
 
+def batch_count(steps: int, per_batch: int) -> int:
+    """Batches that so many steps take; the last may have fewer directions."""
+    return -(-steps // per_batch)
+
+
 def evaluations(steps: int, per_batch: int) -> int:
     """Forward passes of a batch that so many steps take: one each, and one more for each batch."""
-    return steps + -(-steps // per_batch)
+    return steps + batch_count(steps, per_batch)
 
 
 def projected_gradient(further: float, nearer: float, distance: float) -> np.float16 | None:
