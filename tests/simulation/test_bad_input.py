@@ -320,6 +320,8 @@ def test_a_support_outside_of_its_tensors_is_named(simulated, tmp_path):
         ({"--length": 5000}, (21, "text.txt: shorter than a passage of 5000 tokens")),
         ({"--out": "gone/support.safetensors"}, (11, "gone/support.safetensors: ")),
         ({"--fraction": "nan"}, (10, "fraction: must be above 0")),
+        ({"--from-layer": 2}, (10, "layer 2: the model has 2, counted from 0")),
+        ({"--from-layer": 1, "--fraction": 0.9}, (10, "more than there are from layer 1 on")),
     ],
 )
 def test_a_support_that_cannot_be_chosen(tiny_base, tmp_path, refused, options, expected):

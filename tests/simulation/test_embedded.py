@@ -12,13 +12,13 @@ import torch
 from safetensors.numpy import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from fedkseed import data, model, objectives, workbench
+from fedkseed import data, model, objectives, trunk, workbench
 from fedkseed.ledger import artifact
 from fedkseed.ledger.fold import found
 from fedkseed.model import open_base
 from fedkseed.pool import importance
 from fedkseed.reading import Reader
-from fedkseed.zo import layout
+from fedkseed.zo import layout, support
 from fedkseed_client import training
 from fedkseed_client.machine import Assignment
 from fedkseed_simulator.run import Embedded, run
@@ -67,6 +67,23 @@ def test_directions_of_a_batch_learn_as_much_in_little_more_than_half_the_time(t
     assert after < 0.9 * before
     assert together.seconds / simulate(alone)[0].seconds == pytest.approx(45 / 80)
     assert all(len(closed.commit.members) == 3 for closed in together.rounds)
+
+
+@pytest.mark.parametrize("directions", [1, 4])
+def test_a_ledger_is_the_same_whether_lower_layers_are_computed_once_or_each_time(tiny_base, tmp_path, monkeypatch, directions):
+    upper = {"model.layers.1.mlp.down_proj.weight": np.arange(0, 512, 3), "model.norm.weight": np.arange(8)}
+    support.write(tmp_path / "upper.safetensors", upper)
+    training = LEARNING | {"lr": 1e-3, "directions_per_batch": directions}
+    described = federation(tiny_base, tmp_path, model={"support": "upper.safetensors"}, training=training)
+    found, once = [], trunk.find
+    monkeypatch.setattr(trunk, "find", lambda *args: found.append(once(*args)) or found[-1])
+    shared, _ = simulate(described)
+    assert [len(one.layers) for one in found] == [1]
+    monkeypatch.setattr(trunk, "find", lambda *_: None)
+    whole, _ = simulate(described)
+    assert shared.head.coefficients.any()
+    assert shared.head.digest == whole.head.digest
+    assert shared.scores == whole.scores
 
 
 def test_a_run_leaves_ledger_journal_and_report(tiny_base, tmp_path):
