@@ -1,8 +1,9 @@
 """What does a batch of directions cost where the layers below the support are computed once for it?
 
 Baseline: the same training, with the same support, whose every forward pass computes all layers. Supports have one position in
-each tensor from some layer on; n directions share a batch of 8 examples of 24 tokens and its loss at unperturbed weights, one
-direction is measured on both sides. `layers` is the ratio to expect from the number of layers that are computed.
+each tensor from some layer on; n directions share a batch of 8 examples of 24 tokens, which are read at their last, as label
+words are, and its loss at unperturbed weights; one direction is measured on both sides. `layers` is the ratio to expect from the
+number of layers that are computed.
 
     python -m benchmarks.trunk [--json] [--base DIR] [--runs N]
 """
@@ -20,6 +21,7 @@ from benchmarks.step import BASE, EXAMPLE, WholeText
 from fedkseed import federation as settings
 from fedkseed import llm, model, workbench
 from fedkseed.model import Base
+from fedkseed.objectives import Encoded
 from fedkseed.reading import Reader
 from fedkseed.zo.estimator import evaluations
 from fedkseed.zo.trainer import train
@@ -45,7 +47,8 @@ def _rows(base: Path, share: float, runs: int) -> list[dict[str, object]]:
         "trunk": Reader(opened.model, WholeText(), trained=set(opened.trained.values())),
     }
     dice, result = np.random.default_rng(0), []
-    batch = [WholeText().encode({"tokens": line}) for line in dice.integers(0, 40_000, (SIZE, LENGTH)).tolist()]
+    lines = dice.integers(0, 40_000, (SIZE, LENGTH)).tolist()
+    batch = [Encoded(tokens=tuple(line), reads=(LENGTH - 1,), targets=(0,)) for line in lines]
 
     def local(reader: Reader, directions: int) -> None:
         train(
@@ -85,7 +88,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", type=Path, default=BASE, help="directory of the base model")
-    parser.add_argument("--runs", type=int, default=5, help="turns of which the median counts")
+    parser.add_argument("--runs", type=int, default=3, help="turns of which the median counts")
     parser.add_argument("--json", action="store_true", help="print a record instead of a table")
     arguments = parser.parse_args()
     transformers.logging.disable_progress_bar()
