@@ -2,8 +2,8 @@
 
 Baseline: the same training, with the same support, whose every forward pass computes all layers. Supports have one position in
 each tensor from some layer on; n directions share a batch of 8 examples of 24 tokens, which are read at their last, as label
-words are, and its loss at unperturbed weights; one direction is measured on both sides. `layers` is the ratio to expect from the
-number of layers that are computed.
+words are, and its loss at unperturbed weights; one direction is measured on both sides. `layers` is the ratio to expect from
+the number of layers that are computed.
 
     python -m benchmarks.trunk [--json] [--base DIR] [--runs N]
 """
