@@ -128,8 +128,8 @@ TARGETS = (
     ),
     Target(
         name="forwards",
-        what="forwards of ours (layers that are computed once for a batch count once) to the final loss of FedKSeed as published, "
-        "over the fewest that any row of it took",
+        what="forwards of ours (layers that are computed once for a batch count once) to the final loss of FedKSeed "
+        "as published, over the fewest that any row of it took",
         most=0.25,
         measured=_share_of_forwards,
     ),
