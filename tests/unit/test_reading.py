@@ -2,50 +2,30 @@
 
 import pytest
 import torch
-from transformers import (
-    BloomConfig,
-    BloomForCausalLM,
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    MambaConfig,
-    MambaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-)
+from transformers import MistralConfig, MistralForCausalLM
 
 from fedkseed import llm, objectives
 from fedkseed.federation import LabelWords
 from fedkseed.objectives import Encoded
 from fedkseed.reading import Reader
-
-SIZES = {"vocab_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+from tests.architectures import Logits, bloom, gpt2, llama, mamba
 
 
 def mistral(**options):
-    config = MistralConfig(**SIZES, hidden_size=64, intermediate_size=64, num_key_value_heads=2, **options)
+    sizes = {"vocab_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = MistralConfig(**sizes, hidden_size=64, intermediate_size=64, num_key_value_heads=2, **options)
     return MistralForCausalLM(config)
 
 
 ARCHITECTURES = {
-    "llama": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, hidden_size=64, intermediate_size=64)),
-    "attention in the open": lambda: LlamaForCausalLM(
-        LlamaConfig(**SIZES, hidden_size=64, intermediate_size=64, attn_implementation="eager")
-    ),
-    "learnt positions": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=64, n_layer=2, n_head=4, n_embd=64)),
+    "llama": llama,
+    "attention in the open": lambda: llama(attn_implementation="eager"),
+    "learnt positions": gpt2,
     "a window": lambda: mistral(sliding_window=16),
     "a window that is too small": lambda: mistral(sliding_window=4),
-    "distances in attention": lambda: BloomForCausalLM(BloomConfig(vocab_size=64, n_layer=2, n_head=4, hidden_size=64)),
-    "a state": lambda: MambaForCausalLM(MambaConfig(vocab_size=64, hidden_size=64, num_hidden_layers=2)),
+    "distances in attention": bloom,
+    "a state": mamba,
 }
-
-
-class Logits:
-    """An objective whose losses are the logits themselves."""
-
-    def losses(self, logits, targets):
-        return logits, targets
 
 
 def examples(lengths, common=0):
@@ -98,8 +78,7 @@ def test_an_example_is_read_alike_in_any_company(architecture, common):
 )
 def test_examples_share_a_row_only_where_that_costs_less_than_a_row_for_each(lengths, common, rows):
     torch.manual_seed(0)
-    config = LlamaConfig(**SIZES, hidden_size=16, intermediate_size=64)
-    assert read(LlamaForCausalLM(config).eval(), examples(lengths, common))[1][0] == rows
+    assert read(llama(width=16).eval(), examples(lengths, common))[1][0] == rows
 
 
 def test_a_prepared_batch_is_read_with_the_weights_of_the_moment():

@@ -5,44 +5,21 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
-from transformers import (
-    BloomConfig,
-    BloomForCausalLM,
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    MambaConfig,
-    MambaForCausalLM,
-)
 
 from fedkseed import choosing, llm, model, trunk
 from fedkseed.errors import SettingError
 from fedkseed.federation import LabelWords
 from fedkseed.objectives import Encoded
 from fedkseed.reading import Reader
+from tests.architectures import Logits, bloom, gpt2, llama, mamba
 
-ARCHITECTURES = {
-    "llama": lambda: LlamaForCausalLM(
-        LlamaConfig(vocab_size=64, num_hidden_layers=4, num_attention_heads=4, hidden_size=64, intermediate_size=64)
-    ),
-    "gpt2": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=64, n_layer=4, n_head=4, n_embd=64)),
-    "bloom": lambda: BloomForCausalLM(BloomConfig(vocab_size=64, n_layer=4, n_head=4, hidden_size=64)),
-    "mamba": lambda: MambaForCausalLM(MambaConfig(vocab_size=64, hidden_size=64, num_hidden_layers=4)),
-}
+ARCHITECTURES = {"llama": llama, "gpt2": gpt2, "bloom": bloom, "mamba": mamba}
 WORDS = LabelWords(kind="label-words", words=("terrible", "great"))
-
-
-class Logits:
-    """An objective whose losses are the logits themselves."""
-
-    def losses(self, logits, targets):
-        return logits, targets
 
 
 def opened(architecture):
     torch.manual_seed(0)
-    return ARCHITECTURES[architecture]().eval()
+    return ARCHITECTURES[architecture](layers=4).eval()
 
 
 def batch(lengths=(5, 12, 7)):
