@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 import transformers
 
 from benchmarks.interleaved import medians, report
@@ -41,7 +40,8 @@ def _rows(base: Path, share: float, runs: int) -> list[dict[str, object]]:
     layers = len(llm.parts(opened.model)[1])
     kept = round(share * layers)
     opened = replace(opened, support=_one_position_each(opened, kept))
-    weights = workbench.set_up(model.found(settings.load(EXAMPLE), opened), opened).weights
+    genesis = model.found(settings.load(EXAMPLE), opened)
+    weights, origin = workbench.set_up(genesis, opened).weights, np.zeros(genesis.pool.size, np.int64)
     readers = {
         "whole": Reader(opened.model, WholeText()),
         "trunk": Reader(opened.model, WholeText(), trained=set(opened.trained.values())),
@@ -55,7 +55,7 @@ def _rows(base: Path, share: float, runs: int) -> list[dict[str, object]]:
             weights,
             reader.mean_loss,
             [reader.prepare(batch)],
-            coefficients=np.zeros(settings.load(EXAMPLE).pool.size, np.int64),
+            coefficients=origin,
             directions=np.arange(directions),
             per_batch=directions,
             eps=1e-3,
@@ -92,9 +92,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print a record instead of a table")
     arguments = parser.parse_args()
     transformers.logging.disable_progress_bar()
-    with torch.inference_mode():
-        measured = rows(arguments.base, arguments.runs)
-    report("a batch with a trunk over one without", measured, arguments.json)
+    report("a batch with a trunk over one without", rows(arguments.base, arguments.runs), arguments.json)
 
 
 if __name__ == "__main__":

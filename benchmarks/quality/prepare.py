@@ -93,8 +93,8 @@ def files(paths: Iterable[str], base: str) -> None:
     """Make those of these files that can be made and are not there.
 
     Args:
-        paths: splits `.cache/quality/NAME/SPLIT.jsonl` and supports `.cache/quality/supports/TEXT-FRACTION.safetensors`,
-            where TEXT is `guessed@LAYER` for a choice by agreement from a layer on.
+        paths: splits `.cache/quality/NAME/SPLIT.jsonl` and supports `.cache/quality/supports/TEXT-FRACTION.safetensors`
+            or `TEXT@LAYER-FRACTION.safetensors`, of positions from a layer on.
         base: of the supports.
     """
     missing = [path for path in map(Path, paths) if not path.exists()]
@@ -136,15 +136,25 @@ def _split(out: Path) -> None:
 
 def _support(path: Path, base: str) -> None:
     """Choose a support; what that took is written beside it."""
-    text, fraction = path.stem.rsplit("-", 1)
+    name, fraction = path.stem.rsplit("-", 1)
+    text, _, layer = name.partition("@")
+    first_layer = int(layer or 0)
     path.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     if text == "chance":
         chosen = by_chance(base, float(fraction))
-    elif text.startswith("guessed"):
-        chosen = by_agreement(base, float(fraction), int(text.partition("@")[2] or 0))
+    elif text == "guessed":
+        chosen = by_agreement(base, float(fraction), first_layer)
     else:
-        chosen = choosing.on_text(base, _text(text), fraction=float(fraction), samples=SAMPLES, length=LENGTH, seed=0)
+        chosen = choosing.on_text(
+            base,
+            _text(text),
+            fraction=float(fraction),
+            samples=SAMPLES,
+            length=LENGTH,
+            seed=0,
+            first_layer=first_layer,
+        )
     seconds = time.monotonic() - started
     path.with_suffix(".json").write_text(json.dumps({"seconds": round(seconds, 1)}) + "\n", encoding="utf-8")
     support.write(path, chosen)
@@ -167,8 +177,16 @@ def by_agreement(base: str, fraction: float, first_layer: int) -> Support:
     """On the validation texts of sentiment, whose labels the base guesses."""
     federation = settings.load(EXPERIMENTS / "sentiment.toml")
     examples = data.read(CACHE / "quality" / "sentiment" / "validation.jsonl")
-    options: dict[str, Any] = {"labelled": False, "samples": len(examples), "seed": 0}
-    return choosing.on_examples(base, federation.objective, examples, fraction=fraction, first_layer=first_layer, **options)
+    return choosing.on_examples(
+        base,
+        federation.objective,
+        examples,
+        labelled=False,
+        fraction=fraction,
+        samples=len(examples),
+        seed=0,
+        first_layer=first_layer,
+    )
 
 
 def _text(name: str) -> Path:

@@ -5,7 +5,7 @@ before the output embedding, so logits exist only where they are read; what does
 for all forward passes of a batch.
 """
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -43,7 +43,7 @@ class Reader:
         trained: those of its parameters that change; without it, any may.
     """
 
-    def __init__(self, model: Any, task: Task, trained: Container[torch.nn.Parameter] | None = None) -> None:
+    def __init__(self, model: Any, task: Task, trained: set[torch.nn.Parameter] | None = None) -> None:
         self.model, self.task, self._trained = model, task, trained
 
     def prepare(self, batch: Sequence[Encoded]) -> Prepared:

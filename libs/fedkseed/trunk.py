@@ -3,7 +3,7 @@
 What they make of a batch is the same at every perturbation and in every version, so it is made once for a batch.
 """
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -48,7 +48,7 @@ class Trunk:
                     layer.forward = forward
 
 
-def find(model: Any, trained: Container[torch.nn.Parameter], run: Callable[[], torch.Tensor]) -> Trunk | None:
+def find(model: Any, trained: set[torch.nn.Parameter], run: Callable[[], torch.Tensor]) -> Trunk | None:
     """A model's trunk; none where its first layer is trained, or where it needs more of the layers than what they return.
 
     Args:
@@ -56,7 +56,7 @@ def find(model: Any, trained: Container[torch.nn.Parameter], run: Callable[[], t
         trained: those of its parameters that change.
         run: a forward pass of it, which gives its logits.
     """
-    layers = untouched(model, lambda module: any(p in trained for p in module.parameters(recurse=False)), run)
+    layers = _before(model, trained, run)
     if not layers:
         return None
     trunk, kept = Trunk(layers), list[Any]()
@@ -70,14 +70,15 @@ def find(model: Any, trained: Container[torch.nn.Parameter], run: Callable[[], t
     return trunk if torch.equal(whole, rest) else None
 
 
-def untouched(model: Any, touched: Callable[[torch.nn.Module], bool], run: Callable[[], torch.Tensor]) -> list[torch.nn.Module]:
-    """The layers that are over in a forward pass when the first module begins that is touched."""
-    _, layers, _ = llm.parts(model)
-    called = _in_order(model, run)
-    first = next((i for i, module in enumerate(called) if touched(module)), len(called))
-    begun = [module for module in called[:first] if module in set(layers)]
-    over = first == len(called) or not begun or called[first] not in set(begun[-1].modules())
-    return begun if over else begun[:-1]
+def _before(model: Any, trained: set[torch.nn.Parameter], run: Callable[[], torch.Tensor]) -> list[torch.nn.Module]:
+    """The layers that are over in a forward pass when the first module begins that has a trained parameter."""
+    layers, begun = set(llm.parts(model)[1]), list[torch.nn.Module]()
+    for module in _in_order(model, run):
+        if not trained.isdisjoint(module.parameters(recurse=False)):
+            return [layer for layer in begun if module not in layer.modules()]
+        if module in layers:
+            begun.append(module)
+    return begun
 
 
 def from_layer(model: Any, number: int, run: Callable[[], torch.Tensor]) -> set[torch.nn.Parameter]:
