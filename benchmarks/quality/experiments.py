@@ -67,6 +67,7 @@ class Experiment:
     name: str
     question: str
     text: str  # what the table shows, for its readers
+    answer: str = ""  # in a sentence or two, once its rows were run
     base: str
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
     order: int  # in which experiments are run: what is worth most comes first

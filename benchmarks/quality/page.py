@@ -98,6 +98,8 @@ def _machine(machine: Mapping[str, Any]) -> str:
 
 def _experiment(experiment: Experiment, results: Results) -> Iterator[str]:
     yield f"## {experiment.question}"
+    if experiment.answer:
+        yield f"**{' '.join(experiment.answer.split())}**"
     yield " ".join(experiment.text.split())
     rows = _rows(experiment, results)
     absent = [row.name for row in experiment.rows if row.name not in rows]

@@ -1,6 +1,7 @@
 """The page of results is what the records give; targets and directions are read off them."""
 
 import math
+from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
@@ -49,6 +50,12 @@ def test_what_was_not_run_is_said_in_the_first_paragraph():
     first = text.split("\n\n")[1]
     assert first.count("Not shown") == len(TARGETS)
     assert all(experiment.question in text for experiment in experiments.read())
+
+
+def test_an_answer_stands_under_its_question():
+    described = replace(experiments.read()[0], answer="It\nis.")
+    parts = page.page(Schedule([described]), [described], {}).split("\n\n")
+    assert parts[parts.index(f"## {described.question}") + 1] == "**It is.**"
 
 
 def test_a_missed_target_is_explained_and_a_met_one_is_not():
