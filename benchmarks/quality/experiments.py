@@ -14,6 +14,7 @@ experiment, and a row's own `federation` some for that row:
     rates = [5e-5, 1e-4, 2e-4]      # learning rates to choose from, by a run on other data that is half as long; or
     trial_length = 1.0              # as long: shorter ones take too large a rate for the best where rounds are of one client
     rate_of = "methods/other row"   # the one that was chosen for another row
+    base = "other.toml"             # instead of the experiment's
     schedule = "cosine"             # of the learning rate, over the versions
 
 Two runs with the same settings are one run, whichever experiments they are in: a run is known by the digest of what it is.
@@ -50,6 +51,7 @@ class Row:
 
     name: str
     method: Method
+    base: str | None = None  # that of the experiment without it
     federation: dict[str, Any] = field(default_factory=dict)
     rates: Rates | None = None
     trial_length: Annotated[float, Field(gt=0, le=1)] = 0.5  # share of the rounds
@@ -131,7 +133,7 @@ def first_seeds(described: Sequence[Experiment]) -> tuple[Experiment, ...]:
 
 def run(experiment: Experiment, row: Row, seed: int, folder: Path = FOLDER) -> Run:
     """The run of a row and a seed, with the learning rate of its files."""
-    plain = tomllib.loads((folder / experiment.base).read_text(encoding="utf-8"))
+    plain = tomllib.loads((folder / (row.base or experiment.base)).read_text(encoding="utf-8"))
     changed = merged(merged(plain, experiment.federation), row.federation)
     described = settings.parse(located(merged(changed, {"simulation": {"seed": seed}}), folder))
     return Run(method=row.method, federation=described, schedule=row.schedule)
