@@ -54,7 +54,7 @@ def missed(results: Results, explanations: Mapping[str, str]) -> str:
 
 
 def _missed(target: Target, value: float | None, explanations: Mapping[str, str]) -> str:
-    why = explanations.get(target.name)
+    why = " ".join(explanations.get(target.name, "").split())
     if value is None:
         return f"**Not shown: {target.what}.** {why or 'It was not run, or never reached.'}"
     return f"**Missed: {target.what}, is {cell(value)}, should be {target.aim}.** {why or 'Why is not known.'}"
