@@ -15,7 +15,7 @@ experiment, and a row's own `federation` some for that row:
     trial_length = 1.0              # as long: shorter ones take too large a rate for the best where rounds are of one client
     rate_of = "methods/other row"   # the one that was chosen for another row
     base = "other.toml"             # instead of the experiment's
-    schedule = "cosine"             # of the learning rate, over the versions
+    schedule = "cosine"             # of the learning rate, over the versions; instead of the experiment's
 
 Two runs with the same settings are one run, whichever experiments they are in: a run is known by the digest of what it is.
 """
@@ -56,7 +56,7 @@ class Row:
     rates: Rates | None = None
     trial_length: Annotated[float, Field(gt=0, le=1)] = 0.5  # share of the rounds
     rate_of: str | None = None
-    schedule: Schedule = "constant"
+    schedule: Schedule | None = None  # that of the experiment without it
     seeds: tuple[int, ...] | None = None  # those of the experiment without it
 
 
@@ -73,6 +73,7 @@ class Experiment:
     base: str
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
     order: int  # in which experiments are run: what is worth most comes first
+    schedule: Schedule = "constant"
     timed: bool = False  # whether virtual time means something; elsewhere a round lasts as long as its deadline
     federation: dict[str, Any] = field(default_factory=dict)
     rows: tuple[Row, ...]
@@ -136,7 +137,7 @@ def run(experiment: Experiment, row: Row, seed: int, folder: Path = FOLDER) -> R
     plain = tomllib.loads((folder / (row.base or experiment.base)).read_text(encoding="utf-8"))
     changed = merged(merged(plain, experiment.federation), row.federation)
     described = settings.parse(located(merged(changed, {"simulation": {"seed": seed}}), folder))
-    return Run(method=row.method, federation=described, schedule=row.schedule)
+    return Run(method=row.method, federation=described, schedule=row.schedule or experiment.schedule)
 
 
 def trials(run: Run, rates: Sequence[float], length: float) -> dict[float, Run]:
