@@ -9,7 +9,8 @@ from fedkseed import federation as settings
 from fedkseed.federation import Federation
 from fedkseed_cli.__main__ import main
 
-TOY = [{"text": f"w{i} w{(i * 7) % 54}", "label": i % 2, "who": f"p{i % 3}"} for i in range(40)]  # an even word first: terrible
+# One in ten is great: that they are few is learnt in a few steps, on any machine, whatever its roundings.
+TOY = [{"text": f"w{i} w{(i * 7) % 54}", "label": int(i % 10 == 0), "who": f"p{i % 3}"} for i in range(40)]
 TALK = [{"prompt": f"w{i} w{i + 1}", "response": f"w{i + 2} w{i + 3}", "who": f"p{i % 3}"} for i in range(30)]
 
 

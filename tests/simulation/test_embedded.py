@@ -49,14 +49,14 @@ def lines(text):
     return [json.loads(line) for line in text.splitlines()]
 
 
-LEARNING = {"steps": 40, "batch": 12}
+LEARNING = {"lr": 1e-3, "steps": 40, "batch": 12}
 
 
 @pytest.mark.parametrize("family", ["hadamard", "rademacher", "gaussian"])
 def test_a_federation_learns_with_every_family(tiny_base, tmp_path, family):
     outcome, _ = simulate(federation(tiny_base, tmp_path, pool={"family": family}, training=LEARNING))
     before, after = losses(outcome)
-    assert after < 0.9 * before
+    assert after < 0.7 * before
 
 
 @pytest.mark.parametrize("family", ["hadamard", "gaussian"])
@@ -64,7 +64,7 @@ def test_directions_of_a_batch_learn_as_much_in_little_more_than_half_the_time(t
     alone = federation(tiny_base, tmp_path, pool={"family": family}, training=LEARNING)
     together, _ = simulate(replace(alone, training=replace(alone.training, directions_per_batch=8)))
     before, after = losses(together)
-    assert after < 0.9 * before
+    assert after < 0.7 * before
     assert together.seconds / simulate(alone)[0].seconds == pytest.approx(45 / 80)
     assert all(len(closed.commit.members) == 3 for closed in together.rounds)
 
@@ -124,7 +124,7 @@ def test_two_identical_runs_leave_identical_ledgers_and_journals(tiny_base, tmp_
 
 
 def test_a_federation_on_what_another_learnt_names_that_model_as_its_base(tiny_base, tmp_path, monkeypatch, capsys):
-    first = run(federation(tiny_base, tmp_path, training=LEARNING), tmp_path / "first")
+    first = run(federation(tiny_base, tmp_path, training=LEARNING | {"steps": 8}), tmp_path / "first")
     ledger, tuned = tmp_path / "first" / "ledger.safetensors", tmp_path / "tuned"
     assert fedkseed(monkeypatch, "verify", ledger, "--base", tiny_base) == 0
     digest = re.search(r"weights digest +(\w+)", capsys.readouterr().out)[1]
@@ -132,7 +132,7 @@ def test_a_federation_on_what_another_learnt_names_that_model_as_its_base(tiny_b
     second, genesis = simulate(federation(tuned, tmp_path, pool={"seed": 2}, training=LEARNING))
     assert genesis.base_digest == digest
     assert losses(second)[0] == pytest.approx(losses(first)[-1], rel=1e-3)  # where bfloat16 is computed in, rounded twice
-    assert losses(second)[-1] < 0.9 * losses(second)[0]
+    assert losses(second)[-1] < 0.8 * losses(second)[0]
 
 
 def test_a_run_that_streams_its_weights_leaves_the_same_files(tiny_base, tmp_path):
@@ -200,7 +200,7 @@ def test_a_late_joiner_ends_with_the_same_state_out_of_one_snapshot(tiny_base, t
 def test_importance_sampling_learns_and_prefers_some_seeds(tiny_base, tmp_path):
     outcome, _ = simulate(federation(tiny_base, tmp_path, training={"importance": True} | LEARNING))
     before, after = losses(outcome)
-    assert after < 0.9 * before
+    assert after < 0.7 * before
     odds = importance.probabilities(importance.unpack(outcome.head.round.importance, 128))
     assert max(odds) > 1.5 * min(odds)
 
@@ -272,10 +272,10 @@ def test_a_sparse_federation_changes_the_chosen_positions_only(tiny_base, tmp_pa
     assert fedkseed(monkeypatch, "support", tiny_base, *how, "--out", chosen) == 0
     support = load_file(chosen)
 
-    sparse = {"model": {"support": "support.safetensors"}, "training": {"lr": 5e-3} | LEARNING}
+    sparse = {"model": {"support": "support.safetensors"}, "training": LEARNING | {"lr": 5e-3}}
     report = run(federation(tiny_base, tmp_path, **sparse), tmp_path / "run")
     before, after = losses(report)
-    assert after < 0.9 * before
+    assert after < 0.7 * before
     base = open_base(tiny_base).parameters
     tuned = layout.trainable(model.load(tiny_base, tmp_path / "run" / "ledger.safetensors", support=chosen))
     moved = {name: np.flatnonzero((p != base[name]).detach().numpy()).tolist() for name, p in tuned.items()}
