@@ -30,14 +30,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="only runs with that seed, and trials")
     parser.add_argument("--quick", action="store_true", help="miniatures, of one seed and at the rates of the files")
     parser.add_argument("--records", type=Path, help="where records are; a miniature's go when it is over")
-    parser.add_argument("--processes", type=int, default=1, metavar="N", help="how many runs at a time; they share the cores")
+    parser.add_argument("--processes", type=int, metavar="N", help="how many runs at a time, on shared cores (1; miniatures: 2)")
     arguments = parser.parse_args()
     wish = Wish(tuple(arguments.only), arguments.seed, arguments.quick)
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.records or (Path(scratch) if wish.quick else records.FOLDER)
         if arguments.list:
             return _listed(wish.schedule(), folder, wish.wants)
-        together(arguments.processes, wish, folder)
+        together(arguments.processes or (2 if wish.quick else 1), wish, folder)
         return _confirmed(wish.schedule(), folder) if wish.quick else 0
 
 

@@ -151,7 +151,7 @@ def directions(results: Results) -> Iterator[Direction]:
         ("bounded staleness takes less virtual time than synchronous rounds", f"{BOUNDED}4", SYNCHRONOUS, "seconds"),
         ("ours sends fewer bytes than FedAvg", SPARSE, FEDAVG, "bytes"),
         ("ours sends fewer bytes than FedIT", SPARSE, "methods/FedIT", "bytes"),
-        ("a support chosen on text beats one by chance", "support/1/1000, Shakespeare", "support/1/1000, by chance", "loss"),
+        ("a support chosen on text beats one by chance", "support/1/10,000, Shakespeare", "support/1/10,000, by chance", "loss"),
     ):
         if {one, other} <= results.keys():
             yield _less(what, results[one], results[other], cost)

@@ -48,22 +48,21 @@ def miniature(run: Run) -> Run:
     training, rounds, plan, objective = described.training, described.rounds, described.evaluation, described.objective
     dear = described.model.support is None  # where all parameters are written for every loss
     directions = min(training.directions_per_batch, 4)
-    steps = min(max(2, training.steps // (40 if run.method == "half-precision" else 4)), 4 if dear else 12)
+    steps = min(max(2, training.steps // (40 if run.method == "half-precision" else 4)), 4 if dear else 8)
     steps = max(directions, steps // directions * directions)
-    most = 3 if isinstance(objective, LabelWords) else 2  # responses are longer
-    if rounds.participation < 0.1 and not dear:  # one client a round says little
-        most *= 4
+    most = 5 if rounds.participation < 0.1 and not dear else 2  # one client a round says little
+    rate = training.lr / 4 if directions > 1 else training.lr  # of so few, at the whole rate, most is noise
     small = replace(
         described,
-        objective=replace(objective, max_tokens=2 * objective.max_tokens // 3),
-        training=replace(training, steps=steps, directions_per_batch=directions, batch=4),
+        objective=replace(objective, max_tokens=objective.max_tokens // 2),
+        training=replace(training, steps=steps, directions_per_batch=directions, batch=4, lr=rate),
         rounds=replace(
             rounds,
-            total=min(max(2, (rounds.total or 1) // 2), most),
+            total=min(rounds.total or 1, most),
             cohort=max(1, rounds.cohort // 2),
             participation=max(0.05, rounds.participation / 2),
             deadline_seconds=rounds.deadline_seconds * steps / training.steps,
         ),
-        evaluation=replace(plan, every=1000, examples=44, rouge_examples=min(2, plan.rouge_examples), rouge_tokens=8),
+        evaluation=replace(plan, every=1000, examples=24, rouge_examples=min(2, plan.rouge_examples), rouge_tokens=8),
     )
     return replace(run, federation=small)

@@ -1,6 +1,6 @@
 """What a row would come to if its margins were linear in the weights: a model of zeroth-order training that runs in seconds.
 
-    python -m benchmarks.quality.linear "methods/ours: 1/10,000, by agreement, one client a round, 80 rounds, cosine"
+    python -m benchmarks.quality.linear "effort/one client a round, 80 rounds"
     python -m benchmarks.quality.linear EXPERIMENT/ROW training.lr=2e-4 training.steps=40 training.directions_per_batch=8
 
 Steps are what clients do: batches of their texts, a pool of random signs, differences of two losses, rounds weighted by numbers
