@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="only runs with that seed, and trials")
     parser.add_argument("--quick", action="store_true", help="miniatures, of one seed and at the rates of the files")
     parser.add_argument("--records", type=Path, help="where records are; a miniature's go when it is over")
-    parser.add_argument("--processes", type=int, metavar="N", help="how many runs at a time, on shared cores (1; miniatures: 2)")
+    parser.add_argument("--processes", type=int, metavar="N", help="runs at a time, on the same cores (1; of miniatures 2)")
     arguments = parser.parse_args()
     wish = Wish(tuple(arguments.only), arguments.seed, arguments.quick)
     with tempfile.TemporaryDirectory() as scratch:

@@ -16,6 +16,7 @@ AS_PUBLISHED = "methods/FedKSeed as published, "
 PUBLISHED = f"{AS_PUBLISHED}K = 4096"
 SPARSE, SYNCHRONOUS = "methods/ours: sparse", "stragglers/Pareto, synchronous"
 BOUNDED = "stragglers/Pareto, S = "
+TEXT, CHANCE = "support/1/10,000, Shakespeare", "support/1/10,000, by chance"
 OURS = "methods/ours: "
 
 
@@ -151,7 +152,7 @@ def directions(results: Results) -> Iterator[Direction]:
         ("bounded staleness takes less virtual time than synchronous rounds", f"{BOUNDED}4", SYNCHRONOUS, "seconds"),
         ("ours sends fewer bytes than FedAvg", SPARSE, FEDAVG, "bytes"),
         ("ours sends fewer bytes than FedIT", SPARSE, "methods/FedIT", "bytes"),
-        ("a support chosen on text beats one by chance", "support/1/10,000, Shakespeare", "support/1/10,000, by chance", "loss"),
+        ("a support chosen on text beats one by chance", TEXT, CHANCE, "loss"),
     ):
         if {one, other} <= results.keys():
             yield _less(what, results[one], results[other], cost)

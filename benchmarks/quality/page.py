@@ -121,7 +121,7 @@ def _table(rows: Mapping[str, Sequence[Record]], *, timed: bool) -> Iterator[str
     if len({told["settings"]["federation"]["model"]["support"] for runs in rows.values() for told in runs}) > 2:
         for line, runs in zip(lines, rows.values(), strict=True):
             seconds = runs[0].get("choosing_seconds")
-            line["s to choose"] = "" if seconds is None else f"{seconds:.0f}"
+            line["s to choose"] = f"{seconds:.0f}" if seconds is not None and line["rate"] else ""
     yield from table(list(lines[0]), (line.values() for line in lines))
 
 
