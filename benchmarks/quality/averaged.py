@@ -86,7 +86,7 @@ def _point(stage: Stage, learner: Learner, version: int, updates: int) -> Point:
 
 def zero_shot(run: Run) -> Result:
     """The base as it is: nothing is trained, nothing travels."""
-    stage = Stage(run.federation)
+    stage = Stage(run.federation, run.dtype)
     llm.compute_in_(stage.shown(), stage.dtype)
     point = Point(version=0, seconds=0.0, updates=0, forwards=0, bytes=0, metrics=stage.score())
     return Result(curve=(point,), trained=0, dtype=stage.dtype_name)

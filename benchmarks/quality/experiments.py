@@ -16,6 +16,7 @@ experiment, and a row's own `federation` some for that row:
     rate_of = "methods/other row"   # the one that was chosen for another row
     base = "other.toml"             # instead of the experiment's
     schedule = "cosine"             # of the learning rate, over the versions; instead of the experiment's
+    dtype = "float32"               # what is computed in, whatever is fast on the machine; instead of the experiment's
 
 Two runs with the same settings are one run, whichever experiments they are in: a run is known by the digest of what it is.
 """
@@ -33,6 +34,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 from fedkseed import federation as settings
 from fedkseed.federation import Federation
+from fedkseed.settings import Dtype
 
 FOLDER = Path(__file__).parent / "experiments"
 VALIDATION = "validation.jsonl"  # beside the held-out examples: what learning rates are chosen on
@@ -57,6 +59,7 @@ class Row:
     trial_length: Annotated[float, Field(gt=0, le=1)] = 0.5  # share of the rounds
     rate_of: str | None = None
     schedule: Schedule | None = None  # that of the experiment without it
+    dtype: Dtype | None = None  # that of the experiment without it
     seeds: tuple[int, ...] | None = None  # those of the experiment without it
 
 
@@ -74,6 +77,7 @@ class Experiment:
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
     order: int  # in which experiments are run: what is worth most comes first
     schedule: Schedule = "constant"
+    dtype: Dtype | None = None  # what is fast on the machine without it
     timed: bool = False  # whether virtual time means something; elsewhere a round lasts as long as its deadline
     federation: dict[str, Any] = field(default_factory=dict)
     rows: tuple[Row, ...]
@@ -90,6 +94,7 @@ class Run:
     method: Method
     federation: Federation
     schedule: Schedule = "constant"
+    dtype: Dtype | None = None
 
     @property
     def seed(self) -> int:
@@ -98,9 +103,9 @@ class Run:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What it is, as plain values."""
+        """What it is, as plain values; a dtype only where one is said."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return plain
+        return plain if self.dtype else {name: value for name, value in plain.items() if name != "dtype"}
 
     @property
     def digest(self) -> str:
@@ -137,7 +142,12 @@ def run(experiment: Experiment, row: Row, seed: int, folder: Path = FOLDER) -> R
     plain = tomllib.loads((folder / (row.base or experiment.base)).read_text(encoding="utf-8"))
     changed = merged(merged(plain, experiment.federation), row.federation)
     described = settings.parse(located(merged(changed, {"simulation": {"seed": seed}}), folder))
-    return Run(method=row.method, federation=described, schedule=row.schedule or experiment.schedule)
+    return Run(
+        method=row.method,
+        federation=described,
+        schedule=row.schedule or experiment.schedule,
+        dtype=row.dtype or experiment.dtype,
+    )
 
 
 def trials(run: Run, rates: Sequence[float], length: float) -> dict[float, Run]:

@@ -23,7 +23,7 @@ FAMILY: Family = "gaussian"
 
 def fedzo(run: Run) -> Result:
     """Carry it out."""
-    stage = Stage(run.federation)
+    stage = Stage(run.federation, run.dtype)
     return averaged(run, stage, Fresh(run, stage))
 
 

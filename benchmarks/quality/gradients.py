@@ -22,7 +22,7 @@ CLIP = 1.0  # the norm of a gradient, at most
 
 def fedavg(run: Run) -> Result:
     """All parameters."""
-    stage = Stage(run.federation)
+    stage = Stage(run.federation, run.dtype)
     return _averaged(run, stage, list(stage.base.parameters.values()))
 
 
@@ -30,7 +30,7 @@ def fedit(run: Run) -> Result:
     """Adapters; the model itself stays as it is."""
     import peft
 
-    stage = Stage(run.federation)
+    stage = Stage(run.federation, run.dtype)
     torch.manual_seed(run.seed)  # the only chance that peft has
     config = peft.LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=TARGETS)
     peft.inject_adapter_in_model(config, stage.base.model)

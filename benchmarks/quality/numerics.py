@@ -31,7 +31,7 @@ WAYS = {
 
 def half_precision(run: Run) -> Result:
     """Rebuild the model of the recorded ledger in several ways, and score each; the curve has the base and the exact model."""
-    stage = Stage(run.federation)
+    stage = Stage(run.federation, run.dtype)
     rebuild = Rebuild(run, stage)
     zero, exact = np.zeros_like(rebuild.coefficients), rebuild.exact()
     curve = (rebuild.point(0, rebuild.base), rebuild.point(1, exact))

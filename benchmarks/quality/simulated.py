@@ -42,7 +42,7 @@ class Party:
 
     def __init__(self, run: Run) -> None:
         self._run, self._federation = run, run.federation
-        self.stage = Stage(self._federation)
+        self.stage = Stage(self._federation, run.dtype)
         base = self.stage.base
         self._genesis = model.found(self._federation, base)
         sizes = (p.numel() for p in base.parameters.values())

@@ -10,6 +10,7 @@ from fedkseed.data import Example
 from fedkseed.federation import Federation
 from fedkseed.objectives import Encoded
 from fedkseed.reading import Reader
+from fedkseed.settings import Dtype
 from fedkseed_evaluator import scoring
 
 BYTES_OF_A_WEIGHT = 2  # as baselines are charged: averaged in float32 here, they could be sent in half of that
@@ -46,14 +47,15 @@ class Stage:
 
     Args:
         federation: its settings.
+        dtype: what to compute in; what is fast on the device by default.
     """
 
-    def __init__(self, federation: Federation) -> None:
+    def __init__(self, federation: Federation, dtype: Dtype | None = None) -> None:
         self.federation = federation
         self.base = model.open_base(federation.model.base, federation.model.support)
         self.dataset = data.load(federation)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.dtype = llm.compute_dtype(self.device)
+        self.dtype = llm.dtype_named(dtype) or llm.compute_dtype(self.device)
         self.task = objectives.bind(federation.objective, self.base.tokenizer)
         self.reader = Reader(self.base.model, self.task)
         self.clients: Mapping[str, Sequence[Encoded]] = {

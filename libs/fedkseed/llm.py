@@ -65,6 +65,11 @@ def compute_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if features.get("amx_bf16") or features.get("avx512_bf16") or features.get("bf16") else torch.float32
 
 
+def dtype_named(name: str | None) -> torch.dtype | None:
+    """What settings call `float32` or `bfloat16`; none where they leave it to the device."""
+    return None if name is None else getattr(torch, name)
+
+
 def computed_in(parameter: torch.Tensor, dtype: torch.dtype) -> torch.dtype:
     """What a parameter is computed in, in a model that computes in a dtype: its one-dimensional parameters stay float32.
 

@@ -5,7 +5,7 @@ may spend.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -27,6 +27,7 @@ MaybeRedisUrl = Annotated[RedisDsn | None, SECRET]
 ManagementUrl = Annotated[HttpUrl, SECRET]
 Listen = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}$")]
 Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]+)?)$")]
+Dtype = Literal["float32", "bfloat16"]
 Hours = Annotated[str, Field(pattern=r"^([01]?\d|2[0-3])-([01]?\d|2[0-4])$")]
 
 
@@ -93,6 +94,7 @@ class Equipment:
     base: str
     support: Path | None = None
     device: str | None = None
+    dtype: Dtype | None = None
     threads: int | None = None
     memory: Memory = "auto"
 
@@ -106,6 +108,8 @@ class ComputingEnvironment(ServiceEnvironment):
     """the support.safetensors of a federation that has one"""
     device: Device | None = None
     """what to compute on, `cpu`, `cuda` or `cuda:1`; without it a GPU, where there is one that can be used"""
+    dtype: Dtype | None = None
+    """what to compute in, `float32` or `bfloat16`; without it bfloat16 where the device multiplies it natively"""
     threads: Annotated[int, Field(ge=1)] | None = None
     """threads to compute with; all cores without it"""
     memory: Memory = "auto"
@@ -113,8 +117,8 @@ class ComputingEnvironment(ServiceEnvironment):
 
     @property
     def equipment(self) -> Equipment:
-        """The five together."""
-        return Equipment(base=self.base, support=self.support, device=self.device, threads=self.threads, memory=self.memory)
+        """The six together."""
+        return Equipment(**{part.name: getattr(self, part.name) for part in fields(Equipment)})
 
 
 class ClientSettings(ComputingEnvironment):
@@ -165,8 +169,16 @@ class LocalSettings(_Connecting):
     """Redis; without it, one is started"""
     device: Device | None = None
     """what services compute on, `cpu`, `cuda` or `cuda:1`; without it a GPU, where there is one that can be used"""
+    dtype: Dtype | None = None
+    """what they compute in, `float32` or `bfloat16`; without it bfloat16 where the device multiplies it natively"""
     memory: Memory = "auto"
     """working weights all in memory (`resident`) or only while they are used (`streaming`); `auto`: by the room"""
+
+    @property
+    def computing(self) -> Mapping[str, str]:
+        """What of this the services that compute with the model read from their environment."""
+        given = {name: getattr(self, name) for name in ("device", "dtype", "memory")}
+        return {f"{PREFIX}{name.upper()}": value for name, value in given.items() if value}
 
 
 class HealthSettings(BaseModel):

@@ -48,7 +48,14 @@ def open_for(genesis: Genesis, equipment: Equipment) -> Workbench:
     with ThreadPoolExecutor(1, thread_name_prefix="digest") as beside:
         checked = beside.submit(model.check_values, genesis, base.name, stored)
         try:
-            bench = set_up(genesis, base, device=equipment.device, threads=equipment.threads, memory=equipment.memory)
+            bench = set_up(
+                genesis,
+                base,
+                dtype=llm.dtype_named(equipment.dtype),
+                device=equipment.device,
+                threads=equipment.threads,
+                memory=equipment.memory,
+            )
             sweep.load(genesis.pool)
         finally:
             checked.result()  # a wrong base explains whatever else is wrong

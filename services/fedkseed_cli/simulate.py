@@ -32,14 +32,12 @@ def simulate(federation: Path, out: Path, dtype: str | None, device: str | None,
     Leaves ledger.safetensors (the fine-tuned model beside its base), metrics.jsonl and report.html in DIR.
     """
     loaded = settings.load(federation)
-    import torch
-
+    from fedkseed import llm
     from fedkseed_cli.display import Display, results_table
     from fedkseed_simulator.run import run
 
     with Display(loaded, quiet=as_json) as display:
-        chosen = None if dtype is None else getattr(torch, dtype)
-        report = run(loaded, out, display.show, chosen, device=device, memory=memory)
+        report = run(loaded, out, display.show, llm.dtype_named(dtype), device=device, memory=memory)
     if as_json:
         click.echo(json.dumps(asdict(report), indent=1))
     else:

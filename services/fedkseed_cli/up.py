@@ -44,10 +44,7 @@ def up(federation: Path, clients: int | None, folder: Path | None, stay: bool) -
     dataset = data.load(loaded)
     folder = folder or Path("runs") / loaded.name
     amqp_url, redis_url = (None if url is None else str(url) for url in (where.amqp_url, where.redis_url))
-    with (
-        _asked_to_stop() as stopped,
-        Party(folder, amqp_url, redis_url, where.tls, memory=where.memory, device=where.device) as party,
-    ):
+    with _asked_to_stop() as stopped, Party(folder, amqp_url, redis_url, where.tls, where.computing) as party:
         if redis_url is None:
             click.echo(f"the ledger is in Redis: export FEDKSEED_FEDERATION={loaded.name} FEDKSEED_REDIS_URL={party.redis_url}")
         with closing(_founded(loaded, party.redis_url, where.tls)) as store:

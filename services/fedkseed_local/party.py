@@ -11,7 +11,7 @@ folder, and a party in the same folder goes on where the last one ended:
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,6 @@ from typing import Self
 from fedkseed.data import Dataset, Example
 from fedkseed.errors import FileError, LocalError
 from fedkseed.federation import ByField, Federation
-from fedkseed.ram import Memory
 from fedkseed.tls import Tls
 from fedkseed_local.program import Program
 from fedkseed_local.servers import RabbitServer, RedisServer
@@ -56,8 +55,7 @@ class Party:
         amqp_url: RabbitMQ; one is started without it.
         redis_url: Redis; one is started without it.
         tls: to those.
-        memory: how weights are kept, see FEDKSEED_MEMORY.
-        device: what clients and evaluator compute on, see FEDKSEED_DEVICE.
+        computing: what else services that compute with the model read from their environment.
 
     Raises:
         CannotStart: a server is not installed, or does not come up.
@@ -69,15 +67,13 @@ class Party:
         amqp_url: str | None,
         redis_url: str | None,
         tls: Tls | None = None,
-        *,
-        memory: Memory = "auto",
-        device: str | None = None,
+        computing: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder.resolve()
         self._started = ExitStack()
         self._services: dict[str, Program] = {}
         self._amqp_url, self._redis_url, self._tls = amqp_url, redis_url, tls or Tls()
-        self._memory, self._device = memory, device
+        self._computing = computing or {}
 
     def __enter__(self) -> Self:
         """Start the servers."""
@@ -115,12 +111,10 @@ class Party:
             "FEDKSEED_FEDERATION": federation.name,
             "FEDKSEED_AMQP_URL": str(self._amqp_url),
             "FEDKSEED_BASE": _absolute(federation.model.base),
-            "FEDKSEED_MEMORY": self._memory,
+            **self._computing,
         }
         files = {"CA": self._tls.authority, "CERTIFICATE": self._tls.certificate, "KEY": self._tls.key}
         everybody |= {f"FEDKSEED_TLS_{name}": str(file.resolve()) for name, file in files.items() if file}
-        if self._device:
-            everybody["FEDKSEED_DEVICE"] = self._device
         if federation.model.support:
             everybody["FEDKSEED_SUPPORT"] = _absolute(federation.model.support)
         self._start(AGGREGATOR, [AGGREGATOR], everybody | {"FEDKSEED_REDIS_URL": self.redis_url}, 1)

@@ -29,6 +29,12 @@ def test_until_weights_are_asked_for_the_model_shows_the_base(genesis, equipment
     assert all(torch.equal(shown, stored[name].to(shown.dtype)) for name, shown in bench.base.parameters.items())
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_machines_owner_says_what_is_computed_in(genesis, equipment, dtype):
+    bench = workbench.open_for(genesis, replace(equipment, dtype=dtype))
+    assert {p.dtype for p in bench.base.parameters.values() if p.dim() > 1} == {getattr(torch, dtype)}
+
+
 def test_other_values_are_refused(genesis, equipment):
     with pytest.raises(BaseMismatch, match="not the weights that federation toy was founded on"):
         workbench.open_for(replace(genesis, base_digest="0" * 64), equipment)

@@ -36,6 +36,7 @@ def test_nobody_listens_unless_somebody_says_so():
         (ClientSettings, {"FEDKSEED_AMQP_URL": "redis://x"}, "FEDKSEED_AMQP_URL"),
         (ClientSettings, {"FEDKSEED_THREADS": "0"}, "FEDKSEED_THREADS"),
         (ClientSettings, {"FEDKSEED_DEVICE": "gpu"}, "FEDKSEED_DEVICE: string should match"),
+        (ClientSettings, {"FEDKSEED_DTYPE": "float16"}, "FEDKSEED_DTYPE: input should be 'float32' or 'bfloat16'"),
         (ClientSettings, {"FEDKSEED_HOURS": "20"}, "FEDKSEED_HOURS"),
         (ClientSettings, {"FEDKSEED_MEMORY": "none"}, "FEDKSEED_MEMORY: input should be 'auto', 'resident' or 'streaming'"),
         (ClientSettings, {"FEDKSEED_HOURS": "25-3"}, "FEDKSEED_HOURS"),
