@@ -107,9 +107,10 @@ def test_paths_of_records_are_not_those_of_a_machine(folder):
 
 def test_the_digest_is_that_of_method_settings_and_seed(folder):
     run, again = (experiments.run(TOYS, ROWS[0], 1, folder) for _ in range(2))
-    others = [experiments.run(TOYS, ROWS[0], 2, folder), experiments.at_rate(run, 0.1), replace(run, schedule="cosine")]
+    others = [experiments.run(TOYS, ROWS[0], 2, folder), experiments.at_rate(run, 0.1)]
+    others += [replace(run, schedule="cosine"), replace(run, dtype="float32"), replace(run, dtype="bfloat16")]
     assert run.digest == again.digest
-    assert len({run.digest, *(other.digest for other in others)}) == 4
+    assert len({run.digest, *(other.digest for other in others)}) == 6
 
 
 def test_the_first_seed_of_all_rows_comes_first(folder):

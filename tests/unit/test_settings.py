@@ -6,7 +6,7 @@ import pytest
 
 from fedkseed import settings
 from fedkseed.errors import SettingError
-from fedkseed.settings import AggregatorSettings, ClientSettings, EvaluatorSettings, HealthSettings, read
+from fedkseed.settings import AggregatorSettings, ClientSettings, EvaluatorSettings, HealthSettings, LocalSettings, read
 
 PASSWORD = "4f1d2e"
 CLIENT = {"FEDKSEED_FEDERATION": "toy", "FEDKSEED_CLIENT_ID": "ann", "FEDKSEED_BASE": "base"}
@@ -20,6 +20,10 @@ def test_a_client_reads_what_it_may_spend():
 def test_an_evaluator_reads_its_plan():
     chosen = read(EvaluatorSettings, CLIENT | {"FEDKSEED_EVERY": "5", "FEDKSEED_EXAMPLES": "10"})
     assert (chosen.plan.every, chosen.plan.examples, chosen.plan.rouge_examples) == (5, 10, 0)
+
+
+def test_services_of_one_machine_compute_with_what_its_owner_says():
+    assert read(LocalSettings, {"FEDKSEED_DTYPE": "float32"}).computing == {"FEDKSEED_DTYPE": "float32", "FEDKSEED_MEMORY": "auto"}
 
 
 def test_nobody_listens_unless_somebody_says_so():
