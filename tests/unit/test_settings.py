@@ -23,7 +23,8 @@ def test_an_evaluator_reads_its_plan():
 
 
 def test_services_of_one_machine_compute_with_what_its_owner_says():
-    assert read(LocalSettings, {"FEDKSEED_DTYPE": "float32"}).computing == {"FEDKSEED_DTYPE": "float32", "FEDKSEED_MEMORY": "auto"}
+    chosen = read(LocalSettings, {"FEDKSEED_DTYPE": "float32"})
+    assert chosen.computing == {"FEDKSEED_DTYPE": "float32", "FEDKSEED_MEMORY": "auto"}
 
 
 def test_nobody_listens_unless_somebody_says_so():
