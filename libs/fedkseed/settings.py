@@ -117,7 +117,7 @@ class ComputingEnvironment(ServiceEnvironment):
 
     @property
     def equipment(self) -> Equipment:
-        """The six together."""
+        """What this machine computes with."""
         return Equipment(**{part.name: getattr(self, part.name) for part in fields(Equipment)})
 
 
