@@ -51,8 +51,9 @@ def _worse(kind: str) -> Callable[[Results], float | None]:
 
 
 def best(results: Results) -> str | None:
-    """The row of ours with the highest accuracy."""
-    ours = [name for name in results if name.startswith(OURS)]
+    """The row of ours with the highest accuracy, of those that have as many seeds as FedAvg."""
+    seeds = len(results.get(FEDAVG, ()))
+    ours = [name for name, told in results.items() if name.startswith(OURS) and len(told) >= seeds]
     return max(ours, key=lambda name: scores(results[name], "accuracy").mean, default=None)
 
 

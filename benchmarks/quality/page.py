@@ -66,7 +66,7 @@ def _best(results: Results) -> Iterator[str]:
     if name is not None:
         ours, theirs = (_seeds(len(results.get(row, ()))) for row in (name, FEDAVG))
         row = name.partition("/")[2]
-        yield f"The best of ours is the row with the highest accuracy, “{row}”, of {ours}; FedAvg is of {theirs}."
+        yield f"FedAvg is of {theirs}; the best of ours is the row of as many with the highest accuracy, “{row}”, of {ours}."
 
 
 def _seeds(count: int) -> str:

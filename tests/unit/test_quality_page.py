@@ -70,6 +70,13 @@ def test_a_missed_target_is_explained_and_a_met_one_is_not():
     assert "bytes of FedAvg" not in text
 
 
+def test_the_best_of_ours_has_as_many_seeds_as_what_it_is_compared_with():
+    results = {"methods/FedAvg": [run(1, 0.3), run(1, 0.3)], "methods/ours: lucky": [run(1, 0.3, accuracy=0.95)]}
+    assert claims.best(results) is None
+    results["methods/ours: steady"] = [run(1, 0.5, accuracy=0.8), run(1, 0.5, accuracy=0.9)]
+    assert claims.best(results) == "methods/ours: steady"
+
+
 def test_mean_and_deviation_are_over_seeds_and_one_seed_has_none():
     assert spread([1.0, 3.0]).mean == 2.0
     assert spread([1.0, 3.0]).deviation == pytest.approx(math.sqrt(2))
