@@ -139,6 +139,7 @@ def test_a_miniature_agrees_or_not():
         claims.BASE: [run(1.0)],
         claims.SPARSE: [run(1.0, 0.8, size=1)],
         claims.FEDAVG: [run(1.0, 1.1)],
+        claims.PUBLISHED: [run(1.0, 0.5)],
         "directions/sparse, hadamard": [run(1.0, 0.8)],
         "directions/sparse, gaussian": [run(1.0, 0.7)],
     }
@@ -146,10 +147,19 @@ def test_a_miniature_agrees_or_not():
     assert said == {
         "ours: sparse learns: its loss, and the base's": True,
         "FedAvg learns: its loss, and the base's": False,
+        "FedKSeed as published, K = 4096 learns: its loss, and the base's": True,
         "sparse: hadamard gains at least half of what gaussian does": True,
+        "ours gains at least half of what FedKSeed as published does": False,
         "FedAvg has a lower loss than ours": False,
         "ours sends fewer bytes than FedAvg": True,
     }
+
+
+def test_miniatures_are_asked_for_what_the_whole_runs_show():
+    found = records.read()
+    said = list(claims.directions(runner.results(Schedule(experiments.read()), found)))
+    assert len(said) > 10
+    assert [direction for direction in said if not direction.holds] == []
 
 
 def test_pictures_are_the_same_again():
