@@ -51,7 +51,7 @@ def _worse(kind: str) -> Callable[[Results], float | None]:
 
 
 def best(results: Results) -> str | None:
-    """The row of ours with the highest accuracy, of those that have as many seeds as FedAvg."""
+    """The row of ours with the highest accuracy, of those that have at least as many seeds as FedAvg."""
     seeds = len(results.get(FEDAVG, ()))
     ours = [name for name, told in results.items() if name.startswith(OURS) and len(told) >= seeds]
     return max(ours, key=lambda name: scores(results[name], "accuracy").mean, default=None)
