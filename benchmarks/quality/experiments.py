@@ -89,12 +89,20 @@ class Experiment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One method on one federation; its seed is that of the simulation."""
+    """One method on one federation; its seed is that of the simulation.
+
+    Raises:
+        ValueError: a schedule for a method that keeps its rate.
+    """
 
     method: Method
     federation: Federation
     schedule: Schedule = "constant"
     dtype: Dtype | None = None
+
+    def __post_init__(self) -> None:
+        if self.schedule != "constant" and self.method != "fedkseed":
+            raise ValueError(f'schedule "{self.schedule}": {self.method} keeps its rate; only fedkseed follows a schedule')
 
     @property
     def seed(self) -> int:

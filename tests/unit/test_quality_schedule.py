@@ -113,6 +113,11 @@ def test_the_digest_is_that_of_method_settings_and_seed(folder):
     assert len({run.digest, *(other.digest for other in others)}) == 6
 
 
+def test_a_schedule_is_refused_where_nothing_follows_it(folder):
+    with pytest.raises(ValueError, match='schedule "cosine": fedavg keeps its rate'):
+        experiments.run(TOYS, replace(ROWS[1], schedule="cosine"), 1, folder)
+
+
 def test_the_first_seed_of_all_rows_comes_first(folder):
     schedule = Schedule((TOYS,), folder)
     assert labels(schedule, {}) == ["searched 1", "borrowed 1", "stated 7", "searched 2", "borrowed 2"]
