@@ -13,15 +13,24 @@ from benchmarks.quality import experiments, gradients, numerics, prepare, record
 from benchmarks.quality.averaged import zero_shot
 from benchmarks.quality.experiments import Experiment, Method, Row, Run
 from benchmarks.quality.fedzo import fedzo
+from benchmarks.quality.journal import Journal
 from benchmarks.quality.records import Record, Result
 
-METHODS: Mapping[Method, Callable[[Run], Result]] = {
-    "zero-shot": zero_shot,
-    "fedavg": gradients.fedavg,
-    "fedit": gradients.fedit,
-    "fedzo": fedzo,
+Carry = Callable[[Run, Journal], Result]
+
+
+def _in_one_go(method: Callable[[Run], Result]) -> Carry:
+    """A method that begins anew when it was stopped: its state is all of its weights."""
+    return lambda run, _journal: method(run)
+
+
+METHODS: Mapping[Method, Carry] = {
+    "zero-shot": _in_one_go(zero_shot),
+    "fedavg": _in_one_go(gradients.fedavg),
+    "fedit": _in_one_go(gradients.fedit),
+    "fedzo": _in_one_go(fedzo),
     "fedkseed": simulated.fedkseed,
-    "half-precision": numerics.half_precision,
+    "half-precision": _in_one_go(numerics.half_precision),
 }
 
 
@@ -109,12 +118,13 @@ def carry_out(run: Run, folder: Path) -> Record:
     described = run.federation
     needed = [described.data.train, described.data.held_out, *([described.model.support] if described.model.support else [])]
     prepare.files(needed, described.model.base)
-    started = time.monotonic()
-    result = METHODS[run.method](run)
-    told = records.record(run, result, time.monotonic() - started)
+    started, journal = time.monotonic(), Journal(folder / f"{run.name}.journal")
+    result = METHODS[run.method](run, journal)
+    told = records.record(run, result, time.monotonic() - started + journal.recalled_seconds)
     if described.model.support:
         told["choosing_seconds"] = prepare.choosing_seconds(described.model.support)
     records.write(folder, run.name, told)
+    journal.remove()
     return told
 
 

@@ -6,12 +6,13 @@ As published (Qin et al. 2024): Gaussian directions, synchronous rounds, all par
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
 from benchmarks.quality.experiments import Run, Schedule
+from benchmarks.quality.journal import Journal, Plain
 from benchmarks.quality.moving import Following, Moving
 from benchmarks.quality.records import Point, Result
 from benchmarks.quality.stage import Stage
@@ -30,9 +31,9 @@ LEAST = 0.01  # of a rate: none is not allowed
 POINTS = 128  # of a distribution of probabilities that is kept
 
 
-def fedkseed(run: Run) -> Result:
-    """Simulate a federation."""
-    party = Party(run)
+def fedkseed(run: Run, journal: Journal) -> Result:
+    """Simulate a federation, from where it was stopped."""
+    party = Party(run, journal)
     outcome = party.simulate()
     return Result(curve=party.curve(outcome), trained=party.trained, dtype=party.stage.dtype_name, notes=_notes(outcome, run))
 
@@ -40,8 +41,8 @@ def fedkseed(run: Run) -> Result:
 class Party:
     """All clients and the evaluator on one working model, and a rate that follows a schedule."""
 
-    def __init__(self, run: Run) -> None:
-        self._run, self._federation = run, run.federation
+    def __init__(self, run: Run, journal: Journal) -> None:
+        self._run, self._federation, self._journal = run, run.federation, journal
         self.stage = Stage(self._federation, run.dtype)
         base = self.stage.base
         self._genesis = model.found(self._federation, base)
@@ -95,6 +96,10 @@ class Party:
         return passes - kept * (passes - batch_count(training.steps, training.directions_per_batch))
 
     def _train(self, client: str, assignment: Assignment) -> Trained:
+        key = (self.stage.dtype_name, client, assignment.base, assignment.round.attempt)
+        return Trained(**self._journal.told(key, lambda: self._measured(client, assignment)))
+
+    def _measured(self, client: str, assignment: Assignment) -> Plain:
         measured = training.measure(
             assignment,
             weights=self._weights,
@@ -103,11 +108,14 @@ class Party:
             examples=self.stage.clients[client],
             generator=training.generator(self._run.seed, client, assignment.base),
         )
-        return training.told(assignment, measured, seconds=0.0)
+        return asdict(training.told(assignment, measured, seconds=0.0))
 
     def _score(self, effect: Evaluate) -> Evaluated:
-        self._weights.materialise_(effect.coefficients)
-        metrics = dict(self.stage.score())
+        def scored() -> Plain:
+            self._weights.materialise_(effect.coefficients)
+            return dict(self.stage.score())
+
+        metrics = self._journal.told((self.stage.dtype_name, effect.version), scored)
         return Evaluated(version=effect.version, metrics=metrics, examples=len(self.stage.dataset.held_out), seconds=0.0)
 
     def _observe(self, fact: Fact) -> None:

@@ -10,7 +10,9 @@ import torch
 from benchmarks import recording
 from benchmarks.quality import numerics, records, runner
 from benchmarks.quality.experiments import Run
+from benchmarks.quality.journal import Journal
 from fedkseed.federation import Pool
+from fedkseed_client import training
 from tests.embedded import federation
 
 FULL = {"lr": 4e-3, "eps": 1e-3, "steps": 20, "batch": 12}
@@ -21,7 +23,11 @@ CLIENTS, DENSE = 3, {"fedavg", "fedit", "fedzo"}
 def carried_out(method, base, folder, lr=None, schedule="constant", **sections):
     training = FULL | ({"lr": lr} if lr else {}) | sections.pop("training", {})
     described = federation(base, folder, training=training, evaluation={"every": 1}, **sections)
-    return runner.METHODS[method](Run(method=method, federation=described, schedule=schedule))
+    return told(Run(method=method, federation=described, schedule=schedule), folder)
+
+
+def told(run, folder):
+    return runner.METHODS[run.method](run, Journal(folder / run.name))
 
 
 def losses(result):
@@ -58,7 +64,7 @@ def test_gaussian_weights_that_move_for_good_are_those_of_the_ledger(tiny_base, 
     described = federation(tiny_base, tmp_path, pool={"family": "gaussian"}, evaluation={"every": 1})
     base = model.open_base(tiny_base)
     exact = Embedded(described, model.found(described, base), base, data.load(described)).simulation(lambda _: None).run()
-    moved = runner.METHODS["fedkseed"](Run(method="fedkseed", federation=described))
+    moved = told(Run(method="fedkseed", federation=described), tmp_path)
     expected = [score.metrics["loss"] for score in exact.scores]
     assert losses(moved) == pytest.approx(expected, rel=2e-3)
 
@@ -72,9 +78,29 @@ def test_a_schedule_is_announced_and_followed(tiny_base, tmp_path):
     assert losses(plain)[3:] != losses(scheduled)[3:]
 
 
+def test_a_simulation_that_was_stopped_goes_on_where_it_was_and_comes_to_the_same(tiny_base, tmp_path, monkeypatch):
+    run = Run(method="fedkseed", federation=federation(tiny_base, tmp_path, training=FULL, evaluation={"every": 1}))
+    (tmp_path / "whole").mkdir()
+    whole = told(run, tmp_path / "whole")
+    measure, measured, most = training.measure, [], CLIENTS + 1
+
+    def counted(assignment, **others):
+        if len(measured) == most:
+            raise KeyboardInterrupt
+        measured.append(assignment.base)
+        return measure(assignment, **others)
+
+    monkeypatch.setattr(training, "measure", counted)
+    with pytest.raises(KeyboardInterrupt):
+        told(run, tmp_path)
+    most = 3 * CLIENTS
+    assert told(run, tmp_path) == whole
+    assert measured == [0] * CLIENTS + [1] * CLIENTS + [2] * CLIENTS
+
+
 def test_importance_is_noted_as_probabilities_in_order(tiny_base, tmp_path):
     described = federation(tiny_base, tmp_path, training={"importance": True})
-    odds = runner.METHODS["fedkseed"](Run(method="fedkseed", federation=described)).notes["importance"]
+    odds = told(Run(method="fedkseed", federation=described), tmp_path).notes["importance"]
     assert odds == sorted(odds, reverse=True)
     assert odds[0] > 1 > odds[-1]
 
@@ -99,9 +125,9 @@ def test_recorded_updates_are_averaged_by_their_examples():
 
 def test_a_record_is_the_run_and_can_be_read_again(tiny_base, tmp_path):
     run = Run(method="zero-shot", federation=federation(tiny_base, tmp_path))
-    told = records.record(run, runner.METHODS["zero-shot"](run), 1.5)
-    records.write(tmp_path / "records", run.name, told)
-    assert records.read(tmp_path / "records") == {run.digest: json.loads(json.dumps(told))}
+    record = records.record(run, told(run, tmp_path), 1.5)
+    records.write(tmp_path / "records", run.name, record)
+    assert records.read(tmp_path / "records") == {run.digest: json.loads(json.dumps(record))}
     other = replace(run, federation=replace(run.federation, simulation=replace(run.federation.simulation, seed=2)))
     assert other.digest != run.digest
 
