@@ -24,14 +24,14 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._told: dict[Key, tuple[float, Plain]] = {}
+        self._before: dict[Key, tuple[float, Plain]] = {}
         self.recalled_seconds = 0.0  # that had gone into what was not measured again
         if path.exists():
             self._read()
 
-    def told(self, key: Key, measure: Callable[[], Plain]) -> Plain:
-        """What was measured before, or is now; plain values, which are kept."""
-        if known := self._told.get(key):
+    def once(self, key: Key, measure: Callable[[], Plain]) -> Plain:
+        """What was measured before the run was stopped, or is measured now and kept: plain values."""
+        if known := self._before.get(key):
             self.recalled_seconds += known[0]
             return known[1]
         started = time.monotonic()
@@ -51,7 +51,7 @@ class Journal:
         unpacker, whole = msgpack.Unpacker(use_list=False), 0
         unpacker.feed(self._path.read_bytes())
         for key, seconds, plain in unpacker:
-            self._told[key] = seconds, plain
+            self._before[key] = seconds, plain
             whole = unpacker.tell()
         with self._path.open("r+b") as file:
             file.truncate(whole)

@@ -16,15 +16,15 @@ from benchmarks.quality.fedzo import fedzo
 from benchmarks.quality.journal import Journal
 from benchmarks.quality.records import Record, Result
 
-Carry = Callable[[Run, Journal], Result]
+Procedure = Callable[[Run, Journal], Result]
 
 
-def _in_one_go(method: Callable[[Run], Result]) -> Carry:
-    """A method that begins anew when it was stopped: its state is all of its weights."""
+def _in_one_go(method: Callable[[Run], Result]) -> Procedure:
+    """A method that begins anew when it was stopped."""
     return lambda run, _journal: method(run)
 
 
-METHODS: Mapping[Method, Carry] = {
+METHODS: Mapping[Method, Procedure] = {
     "zero-shot": _in_one_go(zero_shot),
     "fedavg": _in_one_go(gradients.fedavg),
     "fedit": _in_one_go(gradients.fedit),

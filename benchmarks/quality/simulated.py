@@ -97,7 +97,7 @@ class Party:
 
     def _train(self, client: str, assignment: Assignment) -> Trained:
         key = (self.stage.dtype_name, client, assignment.base, assignment.round.attempt)
-        return Trained(**self._journal.told(key, lambda: self._measured(client, assignment)))
+        return Trained(**self._journal.once(key, lambda: self._measured(client, assignment)))
 
     def _measured(self, client: str, assignment: Assignment) -> Plain:
         measured = training.measure(
@@ -111,12 +111,12 @@ class Party:
         return asdict(training.told(assignment, measured, seconds=0.0))
 
     def _score(self, effect: Evaluate) -> Evaluated:
-        def scored() -> Plain:
-            self._weights.materialise_(effect.coefficients)
-            return dict(self.stage.score())
-
-        metrics = self._journal.told((self.stage.dtype_name, effect.version), scored)
+        metrics = self._journal.once((self.stage.dtype_name, effect.version), lambda: self._scored(effect))
         return Evaluated(version=effect.version, metrics=metrics, examples=len(self.stage.dataset.held_out), seconds=0.0)
+
+    def _scored(self, effect: Evaluate) -> Plain:
+        self._weights.materialise_(effect.coefficients)
+        return dict(self.stage.score())
 
     def _observe(self, fact: Fact) -> None:
         match fact:
