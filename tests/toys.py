@@ -15,7 +15,7 @@ from fedkseed_aggregator.patience import PatientLedger
 from fedkseed_local.program import Program
 from fedkseed_local.services import service
 from tests.embedded import TOY, described, write_rows, write_toml
-from tests.processes import until
+from tests.processes import PATIENCE_SECONDS, until
 
 FEDERATION = "toy"
 
@@ -53,6 +53,11 @@ class Party:
     def reach(self, version: int) -> None:
         """Wait until the federation has come so far."""
         until(lambda: self.ledger.head().version >= version)
+
+    def end(self, *names: str, seconds: float = PATIENCE_SECONDS) -> None:
+        """Wait until services have ended by themselves; all of them well."""
+        until(lambda: all(self.services[name].code is not None for name in names), seconds)
+        assert {name: self.services[name].last_words() for name in names if self.services[name].code} == {}
 
     def wrote(self, name: str, page: str) -> list[dict]:
         """What a client wrote down: `sent` or `receipts`."""

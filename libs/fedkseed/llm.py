@@ -1,7 +1,8 @@
 """The language model: loading a base, the dtype to compute in, its parts, and text in and out of it."""
 
 import threading
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,16 @@ def parts(model: Any) -> tuple[torch.nn.Module, list[torch.nn.Module], torch.nn.
             layers.append(module)
             inside.update(module.modules())
     return model.get_input_embeddings(), layers, model.get_output_embeddings()
+
+
+@contextmanager
+def before_each_pass(model: Any, check: Callable[[], None]) -> Iterator[None]:
+    """Have a function called before every forward pass of a model, those of generating text included; it may raise."""
+    hook = model.register_forward_pre_hook(lambda *_: check())
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def entrance(model: Any) -> torch.device:

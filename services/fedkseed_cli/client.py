@@ -58,7 +58,10 @@ def client(source: Path) -> None:
     )
     reactor = Reactor(state, machine.step, edge.carry_out, lambda happening: observer.see(happening, reactor.state))
     topology, queues = personal(name, who), shell.queues(name, who)
-    frame.serve(lambda: process.run(reactor.feed, Started(), topology, queues))
+    try:
+        frame.serve(lambda: process.run(reactor.feed, Started(), topology, queues))
+    finally:
+        worker.end()
     tell_weights(reactor.state.replica, chosen.equipment)
     if reactor.state.quarantined:
         raise Quarantined(f"federation {name} counts no update of {who} until its operator lifts the quarantine")

@@ -1,12 +1,12 @@
 """Subcommand that is an evaluator: its parts, put together."""
 
 import os
-import threading
 from pathlib import Path
 
 import click
 
 from fedkseed import data, settings
+from fedkseed.background import Background, Cancellation
 from fedkseed.metrics.services import EvaluatorMetrics
 from fedkseed.reactor import Reactor
 from fedkseed.transport.topology import personal
@@ -34,25 +34,26 @@ def evaluator(source: Path) -> None:
         plan=chosen.plan,
     )
 
-    def begin(effect: Evaluate) -> None:
-        def work() -> None:
-            try:
-                process.put(scorer.evaluate(reactor.state.replica.genesis or b"", effect))
-            except BaseException as error:  # noqa: BLE001 - whatever it is, the process must know
-                process.fail(error)
+    def evaluate(effect: Evaluate) -> None:
+        def score(cancellation: Cancellation) -> None:
+            process.put(scorer.evaluate(reactor.state.replica.genesis or b"", effect, cancellation.check))
 
-        threading.Thread(target=work, name="scoring", daemon=True).start()
+        background.begin(score)
 
+    background = Background("scoring", process.fail)
     state = machine.new(name, who, chosen.every)
     observer = Observer(frame.metrics, frame.traffic, state)
     frame.health.needs(observer.missing)
     edge = shell.Shell(
         broker=frame.broker,
-        evaluate=begin,
+        evaluate=evaluate,
         wake=lambda seconds, event: process.later(seconds, lambda: event),
         end=process.stop,
     )
     reactor = Reactor(state, machine.step, edge.carry_out, lambda happening: observer.see(happening, reactor.state))
     topology, queues = personal(name, who), shell.queues(name, who)
-    frame.serve(lambda: process.run(reactor.feed, Started(), topology, queues))
+    try:
+        frame.serve(lambda: process.run(reactor.feed, Started(), topology, queues))
+    finally:
+        background.end()
     tell_weights(reactor.state.replica, chosen.equipment)

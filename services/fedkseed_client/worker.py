@@ -1,26 +1,22 @@
-"""Training beside the loop: a thread of its own, so that heartbeats go on for the hours that a round may take."""
+"""Training in the background, within the hours that the machine's owner gives."""
 
 import datetime as dt
-import threading
 from collections.abc import Callable
 
+from fedkseed.background import Background, Cancellation
 from fedkseed_client.events import Declined, Trained
 from fedkseed_client.machine import Assignment
 
 RETRY_SECONDS = 60.0  # how often a closed window is looked at again
 
 
-class Abandoned(Exception):
-    """Raised inside a training that was abandoned, by the next loss it computes."""
-
-
 class Worker:
-    """A `Trainer` with one thread.
+    """A `Trainer` in the background.
 
     Args:
-        measure: trains an assignment; calls the function it is given before every loss, which ends it by `Abandoned`.
-        report: has an event fed; called from the worker's thread.
-        fail: told what went wrong in a training; called from the worker's thread.
+        measure: trains an assignment; calls the function it is given before every loss, which ends it once it is abandoned.
+        report: has an event fed; called from the thread that trains.
+        fail: told what went wrong in a training; called from that thread.
         hours: local hours (first, end) in which training may begin; None: always.
     """
 
@@ -32,34 +28,26 @@ class Worker:
         fail: Callable[[BaseException], None],
         hours: tuple[int, int] | None = None,
     ) -> None:
-        self._measure, self._report, self._fail, self._hours = measure, report, fail, hours
-        self._wanted = threading.Lock()  # one training at a time: an abandoned one ends first
-        self._leave = threading.Event()
+        self._measure, self._report, self._hours = measure, report, hours
+        self._background = Background("training", fail)
 
     def begin(self, assignment: Assignment) -> None:
         """See Trainer."""
-        self._leave = threading.Event()
-        threading.Thread(target=self._work, args=(assignment, self._leave), name="training", daemon=True).start()
+
+        def train(cancellation: Cancellation) -> None:
+            while not within(self._hours, dt.datetime.now().astimezone().hour):
+                cancellation.wait(RETRY_SECONDS)
+            self._report(self._measure(assignment, cancellation.check))
+
+        self._background.begin(train)
 
     def abandon(self) -> None:
         """See Trainer."""
-        self._leave.set()
+        self._background.abandon()
 
-    def _work(self, assignment: Assignment, leave: threading.Event) -> None:
-        def check() -> None:
-            if leave.is_set():
-                raise Abandoned
-
-        with self._wanted:
-            try:
-                while not within(self._hours, dt.datetime.now().astimezone().hour):
-                    check()
-                    leave.wait(RETRY_SECONDS)
-                self._report(self._measure(assignment, check))
-            except Abandoned:
-                return
-            except BaseException as error:  # noqa: BLE001 - whatever it is, the process must know
-                self._fail(error)
+    def end(self) -> None:
+        """Train no more; waits until what is being trained has given up."""
+        self._background.end()
 
 
 def within(hours: tuple[int, int] | None, hour: int) -> bool:

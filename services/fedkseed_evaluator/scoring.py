@@ -1,7 +1,7 @@
 """Scores a model on held-out examples: loss, accuracy, and ROUGE-L of generated responses where it is asked for."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +56,13 @@ class Scorer:
         self._examples, self._source = examples, source
         self._ready: Workbench | None = None
 
-    def evaluate(self, genesis_bytes: bytes, effect: Evaluate) -> Evaluated:
+    def evaluate(self, genesis_bytes: bytes, effect: Evaluate, check: Callable[[], None]) -> Evaluated:
         """Score one version.
+
+        Args:
+            genesis_bytes: of the federation.
+            effect: what to score.
+            check: called before every pass of the model.
 
         Raises:
             BaseError: the base or support is missing or not the one of the genesis.
@@ -66,7 +71,8 @@ class Scorer:
         started = time.monotonic()
         bench = self._ready or self._open(Genesis.decode(genesis_bytes))
         bench.weights.materialise_(effect.coefficients)
-        metrics = score(bench.reader, bench.base.tokenizer, self._examples, self._plan)
+        with llm.before_each_pass(bench.base.model, check):
+            metrics = score(bench.reader, bench.base.tokenizer, self._examples, self._plan)
         examples = len(held_out(self._examples, self._plan))
         return Evaluated(version=effect.version, metrics=dict(metrics), examples=examples, seconds=time.monotonic() - started)
 

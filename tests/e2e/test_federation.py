@@ -18,7 +18,7 @@ def test_processes_train_a_model_together(party):
         toy.start("client", name, TOY[i::3])
     toy.start("evaluator", "evaluator", TOY[:20])
     until(lambda: toy.ledger.head().state == "closed")
-    until(lambda: all(toy.services[name].code == 0 for name in ("ann", "bob", "cyd", "evaluator")))
+    toy.end("ann", "bob", "cyd", "evaluator")
     assert toy.services["aggregator"].stop() == 0
 
     head, commits = toy.ledger.head(), tuple(toy.ledger.commits())
@@ -68,7 +68,7 @@ def test_nothing_is_lost_or_counted_twice_whatever_is_killed(party, rabbit, redi
     until(lambda: toy.wrote("dan", "receipts"))
     toy.services["ann"].start()
     until(lambda: toy.ledger.head().state == "closed")
-    until(lambda: all(toy.services[name].code == 0 for name in (*clients, "evaluator")))
+    toy.end(*clients, "evaluator")
     assert [toy.services[name].stop() for name in ("first", "second")] == [0, 0]
 
     head, commits = toy.ledger.head(), tuple(toy.ledger.commits())
@@ -94,7 +94,7 @@ def test_a_long_training_keeps_its_connection(party):
     )
     toy.start("aggregator", "aggregator")
     ann = toy.start("client", "ann")
-    until(lambda: ann.code == 0, seconds=10 * PATIENCE_SECONDS)
+    toy.end("ann", seconds=10 * PATIENCE_SECONDS)
     assert "disconnected" not in ann.log.read_text()
     ann.start()  # news that training is over may overtake the last receipt, which then waits in the client's queue
     until(lambda: toy.wrote("ann", "receipts"))
@@ -103,3 +103,14 @@ def test_a_long_training_keeps_its_connection(party):
     assert (receipt["outcome"], receipt["base"], len(sent["gradients"])) == ("folded", 0, 3000)
     assert member.client == "ann"
     assert sent["seconds"] > 10
+
+
+def test_who_is_stopped_in_the_middle_of_its_work_ends_well(party):
+    """A client that trains and an evaluator that scores end as asked, not by what torch does to a process that leaves it."""
+    toy = party(training={"steps": 60_000, "lr": 1e-6}, rounds={"cohort": 1, "total": 1, "deadline_seconds": 600})
+    toy.start("aggregator", "aggregator")
+    busy = toy.start("client", "ann"), toy.start("evaluator", "evaluator", TOY * 1000)
+    until(lambda: all("base opened" in program.log.read_text() for program in busy))
+    assert [program.stop() for program in busy] == [0, 0]
+    assert toy.wrote("ann", "sent") == []
+    assert not toy.ledger.head().evaluations

@@ -94,7 +94,7 @@ def test_a_federation_can_be_looked_at(party):
     until(lambda: shown["evaluator"].ready() == 200)
     toy.start("client", "bob", **shown["bob"].environment)
     until(lambda: toy.ledger.head().state == "closed")
-    until(lambda: all(toy.services[name].code == 0 for name in ("ann", "bob", "evaluator")))
+    toy.end("ann", "bob", "evaluator")
     until(lambda: shown["aggregator"].total("evaluated_version") == 6)
 
     seen = shown["aggregator"].samples()
