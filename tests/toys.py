@@ -64,10 +64,14 @@ class Party:
         path = self.folder / name / f"{page}.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
+    def unanswered(self, name: str) -> set[int]:
+        """The bases of updates that a client has sent and has no receipt for."""
+        return {line["base"] for line in self.wrote(name, "sent")} - {line["base"] for line in self.wrote(name, "receipts")}
+
     def final(self, name: str) -> tuple[int, str]:
         """The last version and its weights digest, as a participant says them."""
         words = re.findall(r"final weights version=(\d+) weights_digest=([0-9a-f]{64})", self.services[name].log.read_text())
-        ((version, digest),) = words
+        ((version, digest),) = set(words)  # one line of each time that it ended
         return int(version), digest
 
     def rebuilt(self) -> tuple[int, str]:
