@@ -34,13 +34,14 @@ def evaluator(source: Path) -> None:
         plan=chosen.plan,
     )
 
+    background = Background("scoring", process.fail)
+
     def evaluate(effect: Evaluate) -> None:
         def score(cancellation: Cancellation) -> None:
             process.put(scorer.evaluate(reactor.state.replica.genesis or b"", effect, cancellation.check))
 
         background.begin(score)
 
-    background = Background("scoring", process.fail)
     state = machine.new(name, who, chosen.every)
     observer = Observer(frame.metrics, frame.traffic, state)
     frame.health.needs(observer.missing)

@@ -1,4 +1,4 @@
-"""Training in the background: it reports, and it keeps hours."""
+"""Training in the background: it reports, it fails loudly, it can be abandoned, it keeps hours."""
 
 import queue
 import threading
@@ -30,6 +30,36 @@ def test_what_was_measured_is_reported_from_another_thread():
     assert said.get(timeout=PATIENCE_SECONDS) == TRAINED
     trainer.end()
     assert names == ["training_0"]
+
+
+def test_what_goes_wrong_is_told():
+    def measure(assignment, check):
+        raise ValueError("broken")
+
+    trainer, said = worker(measure)
+    trainer.begin("assignment")
+    assert str(said.get(timeout=PATIENCE_SECONDS)) == "broken"
+
+
+def test_an_abandoned_training_ends_and_the_next_begins():
+    begun, abandoned = threading.Event(), threading.Event()
+
+    def measure(assignment, check):
+        if assignment == "old":
+            begun.set()
+            assert abandoned.wait(PATIENCE_SECONDS)
+            check()
+        return TRAINED
+
+    trainer, said = worker(measure)
+    trainer.begin("old")
+    assert begun.wait(PATIENCE_SECONDS)
+    trainer.abandon()
+    abandoned.set()
+    trainer.begin("new")
+    assert said.get(timeout=PATIENCE_SECONDS) == TRAINED
+    trainer.end()
+    assert said.empty()
 
 
 def test_training_outside_its_hours_waits_and_can_be_abandoned(monkeypatch):
