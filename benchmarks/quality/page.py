@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.quality import experiments, pictures, records, runner
-from benchmarks.quality.claims import FEDAVG, TARGETS, Results, Target, best
+from benchmarks.quality.claims import FEDAVG, LONGER, TARGETS, Results, Target, best, share_of_gain
 from benchmarks.quality.experiments import Experiment, Row
 from benchmarks.quality.records import Record
 from benchmarks.quality.runner import Schedule
@@ -32,7 +32,7 @@ that are neither trained on nor held out."""
 def page(schedule: Schedule, described: Sequence[Experiment], found: Mapping[str, Record]) -> str:
     """The page, as Markdown."""
     results = runner.results(schedule, found)
-    said = [missed(results, _explanations()), *_best(results)]
+    said = [missed(results, _explanations()), *best_of_ours(results)]
     parts = ["# Results", " ".join(said), "\n".join(_targets(results)), HOW, *_machines(found)]
     for experiment in described:
         parts += _experiment(experiment, results)
@@ -60,13 +60,18 @@ def _missed(target: Target, value: float | None, explanations: Mapping[str, str]
     return f"**Missed: {target.what}, is {cell(value)}, should be {target.aim}.** {why or 'Why is not known.'}"
 
 
-def _best(results: Results) -> Iterator[str]:
-    """Which row the targets of accuracy and bytes are about, and how many seeds it has."""
+def best_of_ours(results: Results) -> Iterator[str]:
+    """Which row the targets of accuracy and bytes are about, how many seeds it has, and what more of FedAvg comes to."""
     name = best(results)
     if name is not None:
         ours, theirs = (_seeds(len(results.get(row, ()))) for row in (name, FEDAVG))
         row = name.partition("/")[2]
         yield f"FedAvg is of {theirs}; the best of ours is the row of as many with the highest accuracy, “{row}”, of {ours}."
+        share = share_of_gain(results, LONGER)
+        if share is not None:
+            longer = results[LONGER]
+            ending = f"{_percent(scores(longer, 'accuracy'))} for {amount(spent(longer, 'bytes'))}"
+            yield f"Four times as long, FedAvg, of {_seeds(len(longer))}, ends at {ending}: ours gains {cell(share)} of that."
 
 
 def _seeds(count: int) -> str:

@@ -10,6 +10,7 @@ from benchmarks.quality import claims, experiments, page, pictures, records, run
 from benchmarks.quality.claims import TARGETS
 from benchmarks.quality.runner import Schedule
 from benchmarks.quality.statistics import reached, reached_by_all, scores, spent, spread
+from tests.pages import rows
 
 LIMITS = {target.name: target for target in TARGETS}
 
@@ -37,6 +38,14 @@ def test_the_page_and_its_pictures_are_what_the_records_give():
     assert (page.DOCS / "results.md").read_text(encoding="utf-8") == page.page(schedule, described, found)
     for name, picture in page.drawn(described, runner.results(schedule, found)).items():
         assert (page.DOCS / "pictures" / f"{name}.svg").read_text(encoding="utf-8") == picture, name
+
+
+def test_the_readme_quotes_the_page():
+    known = {tuple(row[4:7]) for row in rows((page.DOCS / "results.md").read_text(encoding="utf-8"))}
+    readme = rows((page.DOCS.parent / "README.md").read_text(encoding="utf-8"))
+    quoted = {(accuracy, forwards, size) for _, accuracy, size, forwards in (row for row in readme if len(row) == 4 and row[0])}
+    assert quoted
+    assert quoted <= known
 
 
 def test_every_record_is_of_a_run_that_the_schedule_has():
@@ -75,6 +84,16 @@ def test_the_best_of_ours_has_as_many_seeds_as_what_it_is_compared_with():
     assert claims.best(results) is None
     results["methods/ours: steady"] = [run(1, 0.5, accuracy=0.8), run(1, 0.5, accuracy=0.9)]
     assert claims.best(results) == "methods/ours: steady"
+
+
+def test_what_more_of_fedavg_comes_to_is_said_beside_the_target():
+    results = {"methods/zero-shot": [run(1.0)], "methods/FedAvg": [run(1, 0.3, accuracy=0.8)]}
+    results["methods/ours: sparse"] = [run(1, 0.5, accuracy=0.8)]
+    results["methods/FedAvg, four times as long"] = [run(1, 0.2, accuracy=0.9, size=2000)]
+    assert claims.share_of_gain(results) == pytest.approx(1)
+    assert list(page.best_of_ours(results))[1] == (
+        "Four times as long, FedAvg, of one seed, ends at 90.0 % for 2 KB: ours gains 0.75 of that."
+    )
 
 
 def test_mean_and_deviation_are_over_seeds_and_one_seed_has_none():
