@@ -20,28 +20,29 @@ def small(name: str, **changes) -> Setting:
     return Setting(**{field: getattr(SMALL, field) for field in Setting.__slots__} | {"name": name} | changes)
 
 
-def crashes(broker, folder, setting: Setting, times: int):
+def crashes(broker, folder, setting: Setting, point: str, times: int):
     planned = [Planned(number=i, kind="crash", seed=i) for i in range(times)]
     return run(
         folder / "world",
         setting,
         broker,
         iter(planned),
-        {"crash": partial(crash, "half-a-close")},
+        {"crash": partial(crash, point)},
         seconds=600,
         quiet_seconds=QUIET_SECONDS,
     )
 
 
 def test_acknowledging_before_the_transaction_loses_updates(broker, tmp_path):
-    outcome = crashes(broker, tmp_path, small("hasty", mutant="acknowledge-first"), 4)
+    outcome = crashes(broker, tmp_path, small("hasty", mutant="acknowledge-first"), "half-a-close", 4)
     assert outcome.verdict.lost > 0
     assert (outcome.verdict.duplicated, outcome.verdict.unexpected) == (0, 0)
     assert not outcome.good
 
 
-def test_skipping_the_inbox_counts_updates_twice(broker, tmp_path):
-    outcome = crashes(broker, tmp_path, small("forgetful", mutant="skip-inbox"), 2)
+def test_forgetting_the_inbox_with_the_round_counts_updates_twice(broker, tmp_path):
+    """What closed the round was not acknowledged, so that it comes again."""
+    outcome = crashes(broker, tmp_path, small("forgetful", mutant="forget-inbox"), "unanswered-close", 2)
     assert outcome.verdict.duplicated > 0
     assert outcome.verdict.lost == 0
     assert not outcome.good
