@@ -7,23 +7,34 @@ the port does.
 import os
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
+from itertools import cycle, islice
 from pathlib import Path
+from random import SystemRandom
 from urllib.parse import quote
 
+from fedkseed.errors import CannotStart
 from fedkseed_local.program import SECONDS_TO_START, Program, Server, find
 
 LOOPBACK = "127.0.0.1"
 AMQP = b"AMQP\x00\x00\x09\x01"  # how a client says hello
 METHOD = b"\x01"  # how an answer begins that is not a refusal
 GUEST = "guest"
+PORTS = range(20_000, 30_000)  # below what systems give to who names no port, from 32768 or above, and Kubernetes' node ports
+_drawn = cycle(SystemRandom().sample(PORTS, len(PORTS)))
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind((LOOPBACK, 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """A port that nobody listens on; it stays free until a server comes, or comes back, as the system gives it to nobody.
+
+    Raises:
+        CannotStart: there is none.
+    """
+    for port in islice(_drawn, len(PORTS)):
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind((LOOPBACK, port))
+            return port
+    raise CannotStart(f"no port from {PORTS.start} to {PORTS.stop - 1} is free")
 
 
 def ask(port: int, question: bytes) -> bytes:
