@@ -50,12 +50,12 @@ def miniature(run: Run) -> Run:
     directions = min(training.directions_per_batch, 4)
     steps = min(max(2, training.steps // (40 if run.method == "half-precision" else 4)), 4 if dear else 8)
     steps = max(directions, steps // directions * directions)
-    most = 5 if rounds.participation < 0.1 and not dear else 2  # one client a round says little
-    rate = training.lr / 4 if directions > 1 else training.lr  # of so few, at the whole rate, most is noise
+    noisy = directions > 1 or rounds.participation < 0.1  # a few shared directions, or one client a round, say little
+    most = 5 if noisy and not dear else 2
     small = replace(
         described,
         objective=replace(objective, max_tokens=objective.max_tokens // 2),
-        training=replace(training, steps=steps, directions_per_batch=directions, batch=4, lr=rate),
+        training=replace(training, steps=steps, directions_per_batch=directions, batch=4),
         rounds=replace(
             rounds,
             total=min(rounds.total or 1, most),
