@@ -51,7 +51,7 @@ def miniature(run: Run) -> Run:
     steps = min(max(2, training.steps // (40 if run.method == "half-precision" else 4)), 4 if dear else 8)
     steps = max(directions, steps // directions * directions)
     noisy = directions > 1 or rounds.participation < 0.1  # a few shared directions, or one client a round, say little
-    most = 5 if noisy and not dear else 2
+    most = 4 if noisy and not dear else 2
     small = replace(
         described,
         objective=replace(objective, max_tokens=objective.max_tokens // 2),
